@@ -1,0 +1,255 @@
+"""Requests and their answers (one ROUTER socket on each side); all are idempotent.
+
+On the wire a request is one JSON object whose ``request`` names it; the answer is ``{"ok": true, "result": …}``
+or ``{"ok": false, "error": {"code": …, "message": …}}``.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field, TypeAdapter
+
+from schemas.acts import Act, RescanParameters
+from schemas.base import Label, SampleId, Schema, SourceId, UtcTime
+from schemas.morphology import FrameMorphology, SampleMorphology, SampleState
+
+
+class Replay(Schema):
+    """Messages of ``stream`` in ``epoch`` with a sequence over ``after``; answered :class:`ReplayAnswer`."""
+
+    request: Literal["replay"] = "replay"
+    stream: SourceId
+    epoch: UUID
+    after: int = Field(ge=0)
+    limit: int = Field(default=500, ge=1, le=5000)
+
+
+class ReplayedMessage(Schema):
+    """One journalled message: its topic, and envelope and payload as the JSON text that was sent."""
+
+    topic: str
+    envelope: str
+    payload: str
+
+
+class ReplayAnswer(Schema):
+    """``messages``; or ``pruned`` with the first sequence kept; or ``wrong_epoch`` with the epoch in force."""
+
+    outcome: Literal["messages", "pruned", "wrong_epoch"]
+    messages: tuple[ReplayedMessage, ...] = ()
+    first: int | None = None
+    last: int | None = None
+    epoch: UUID | None = None
+
+
+class Ping(Schema):
+    """Answered :class:`Pong`."""
+
+    request: Literal["ping"] = "ping"
+
+
+class Pong(Schema):
+    """Version, the epochs of the streams served, and the clock, so that a skew can be seen."""
+
+    version: str
+    service: str
+    epochs: dict[str, UUID]
+    clock: UtcTime
+
+
+class Claim(Schema):
+    """Asks for the next approved act of an instrument; the same ``claim_id`` gets the same row again."""
+
+    request: Literal["claim"] = "claim"
+    instrument_id: SourceId
+    claim_id: UUID
+
+
+class Report(Schema):
+    """Says that a running act has failed."""
+
+    request: Literal["report"] = "report"
+    act_id: UUID
+    instrument_id: SourceId
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class Held(Schema):
+    """Asks which running acts the analysis side believes this instrument to hold."""
+
+    request: Literal["held"] = "held"
+    instrument_id: SourceId
+
+
+class ActsAnswer(Schema):
+    """Acts; of ``claim`` none or one."""
+
+    acts: tuple[Act, ...] = ()
+
+
+class RequestRescan(Schema):
+    """A planner's or a person's own rescan of a frame's place."""
+
+    request: Literal["request_rescan"] = "request_rescan"
+    request_id: UUID = Field(description="made by the asker: the same id gives the same act")
+    frame_id: UUID
+    parameters: RescanParameters = RescanParameters()
+    requested_by: Literal["planner", "person"] = "planner"
+    labels: tuple[Label, ...] = Field(default=(), max_length=16)
+
+
+class Approve(Schema):
+    """Moves a requested act to approved."""
+
+    request: Literal["approve"] = "approve"
+    act_id: UUID
+
+
+class Deny(Schema):
+    """Moves a requested act to denied."""
+
+    request: Literal["deny"] = "deny"
+    act_id: UUID
+    reason: str = Field(default="", max_length=500)
+
+
+class Cancel(Schema):
+    """Moves an act that is not yet running to cancelled."""
+
+    request: Literal["cancel"] = "cancel"
+    act_id: UUID
+    reason: str = Field(default="", max_length=500)
+
+
+class Samples(Schema):
+    """A page of samples, newest first; answered :class:`SamplesAnswer`."""
+
+    request: Literal["samples"] = "samples"
+    limit: int = Field(default=100, ge=1, le=1000)
+    offset: int = Field(default=0, ge=0)
+
+
+class SampleRow(Schema):
+    """One line of the list of samples."""
+
+    sample_id: SampleId
+    sample_name: str | None
+    state: SampleState
+    sample_revision: int
+    frames: int
+    frames_pending: int
+    acts_open: int
+    first_frame_at: datetime | None
+    last_frame_at: datetime | None
+
+
+class SamplesAnswer(Schema):
+    """A page, and how many there are."""
+
+    samples: tuple[SampleRow, ...]
+    total: int
+
+
+class History(Schema):
+    """A sample's morphology history; answered :class:`HistoryAnswer`."""
+
+    request: Literal["history"] = "history"
+    sample_id: SampleId
+    limit: int = Field(default=200, ge=1, le=1000)
+    offset: int = Field(default=0, ge=0)
+
+
+class HistoryFrame(Schema):
+    """A frame of a sample with its current analysis."""
+
+    morphology: FrameMorphology
+    superseded_by: UUID | None = None
+
+
+class HistoryAnswer(Schema):
+    """The sample's latest summary, its frames in order of acquisition, its acts, and what was rejected."""
+
+    sample: SampleMorphology
+    frames: tuple[HistoryFrame, ...]
+    frames_total: int
+    acts: tuple[Act, ...]
+    rejected: int = 0
+
+
+class Frame(Schema):
+    """One frame's summary; answered :class:`FrameAnswer`."""
+
+    request: Literal["frame"] = "frame"
+    frame_id: UUID
+
+
+class FrameAnswer(Schema):
+    """The current analysis of the frame, with where its file lies."""
+
+    morphology: FrameMorphology
+    image_root: str
+    path: str
+    sha256: str
+    superseded_by: UUID | None = None
+
+
+Request = Annotated[
+    Replay
+    | Ping
+    | Claim
+    | Report
+    | Held
+    | RequestRescan
+    | Approve
+    | Deny
+    | Cancel
+    | Samples
+    | History
+    | Frame,
+    Field(discriminator="request"),
+]
+REQUEST: TypeAdapter[
+    Replay
+    | Ping
+    | Claim
+    | Report
+    | Held
+    | RequestRescan
+    | Approve
+    | Deny
+    | Cancel
+    | Samples
+    | History
+    | Frame
+] = TypeAdapter(Request)
+
+
+class ErrorCode(StrEnum):
+    """Why a request was not done."""
+
+    MALFORMED = "malformed"
+    UNKNOWN_REQUEST = "unknown_request"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    REFUSED = "refused"
+    BUSY = "busy"
+    INTERNAL = "internal"
+
+
+class RequestError(Schema):
+    """A refusal; ``message`` says what to do."""
+
+    code: ErrorCode
+    message: str
+
+
+class Answer(Schema):
+    """The frame around every answer."""
+
+    ok: bool
+    result: dict[str, Any] | None = None
+    error: RequestError | None = None

@@ -1,0 +1,199 @@
+"""Settings: a TOML file and ``LABSEM_`` environment variables (the environment wins)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from schemas.base import SourceId
+
+CONFIG_VARIABLE = "LABSEM_CONFIG"
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; the message names file, field and remedy."""
+
+
+Endpoint = Annotated[str, StringConstraints(pattern=r"^tcp://(127\.0\.0\.1|localhost):[0-9]{1,5}$")]
+"""``tcp://127.0.0.1:PORT``. Until keys exist only loopback is bound or connected to; join two hosts by a tunnel."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSettings(_Section):
+    """A publisher that the daemon listens to."""
+
+    name: SourceId
+    events: Endpoint = Field(description="its PUB socket, to which the daemon connects")
+    requests: Endpoint | None = Field(
+        default=None, description="its ROUTER socket (replay); none for a plain source"
+    )
+    plain: bool = Field(default=False, description="publishes bare ImageAcquired payloads, best effort")
+    bind: bool = Field(default=False, description="plain only: the daemon binds and the publisher connects")
+
+
+class ModelSettings(_Section):
+    """Which networks are used and how."""
+
+    folder: Path | None = Field(default=None, description="weights and manifests; none: those of the package")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int | None = Field(default=None, ge=1, description="per inference worker; none: all cores")
+    display_width_m: float = Field(default=0.5, gt=0, description="magnification = display width / HFW")
+    magnification_split: float = Field(default=10_000, gt=0)
+
+
+class ReadSettings(_Section):
+    """Limits that a file must keep before it is decoded."""
+
+    max_file_mib: float = Field(default=1024, gt=0)
+    max_pixels: int = Field(default=120_000_000, gt=0)
+
+
+class RegimeThresholds(_Section):
+    """When a frame of one regime is not good enough."""
+
+    uncertain_fraction: float = Field(
+        ge=0, le=1, description="rescan where the Wilson lower bound is over it"
+    )
+    focus_min: float = Field(ge=0, description="rescan where the focus measure is under it")
+    signal_to_noise_min: float = Field(ge=0)
+
+
+class RescanSettings(_Section):
+    """The rescan policy."""
+
+    approval: Literal["auto", "ask", "off"] = "auto"
+    low: RegimeThresholds = RegimeThresholds(uncertain_fraction=0.35, focus_min=0.5, signal_to_noise_min=4.0)
+    high: RegimeThresholds = RegimeThresholds(uncertain_fraction=0.6, focus_min=0.5, signal_to_noise_min=4.0)
+    attempts_per_site: int = Field(default=2, ge=0)
+    attempts_per_sample: int = Field(default=10, ge=0)
+    attempts_per_hour: int = Field(default=30, ge=0)
+    site_radius_fraction: float = Field(
+        default=0.25, gt=0, description="of the HFW: nearer places are one site"
+    )
+    expires_after_s: float = Field(default=1800, gt=0, description="requested or approved and not begun")
+    running_for_s: float = Field(default=300, gt=0, description="claimed and no frame")
+    analysis_within_s: float = Field(default=900, gt=0, description="acquired and not analysed")
+
+
+class DaemonSettings(_Section):
+    """The analysis daemon."""
+
+    stream: SourceId = "analysis.default"
+    events: Endpoint = "tcp://127.0.0.1:5610"
+    requests: Endpoint = "tcp://127.0.0.1:5611"
+    workers: int = Field(default=1, ge=1, le=64)
+    lease_s: float = Field(default=120, gt=1)
+    settle_after_s: float = Field(default=60, ge=0)
+    journal_days: float = Field(default=90, ge=1)
+    analysis_timeout_s: float = Field(
+        default=600, gt=0, description="then the worker is replaced, the frame kept"
+    )
+
+
+class InstrumentSettings(_Section):
+    """One instrument's gateway."""
+
+    instrument_id: SourceId = "virtual-1"
+    driver: str = "virtual"
+    image_root: SourceId = "virtual-1"
+    events: Endpoint = "tcp://127.0.0.1:5620"
+    requests: Endpoint = "tcp://127.0.0.1:5621"
+    daemon_events: Endpoint = "tcp://127.0.0.1:5610"
+    daemon_requests: Endpoint = "tcp://127.0.0.1:5611"
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="given to the driver"
+    )
+    scale_relative_uncertainty: float = Field(default=0.03, ge=0)
+
+
+class Settings(BaseSettings):
+    """All settings of one host.
+
+    ``LABSEM_CONFIG`` names the TOML file (default: ``labsem.toml`` in ``data_dir`` where it exists).
+    Nested fields are reached by two underscores, ``LABSEM_DAEMON__WORKERS=2``.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="LABSEM_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("labsem", appauthor=False))
+    )
+    database_url: str | None = Field(default=None, description="none: SQLite in data_dir")
+    image_roots: dict[SourceId, Path] = Field(
+        default_factory=dict, description="root's name -> folder on this host"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_json: bool = False
+    sources: tuple[SourceSettings, ...] = ()
+    models: ModelSettings = ModelSettings()
+    reading: ReadSettings = ReadSettings()
+    rescans: RescanSettings = RescanSettings()
+    daemon: DaemonSettings = DaemonSettings()
+    instrument: InstrumentSettings = InstrumentSettings()
+
+    @field_validator("sources")
+    @classmethod
+    def _sources_fit(cls, value: tuple[SourceSettings, ...]) -> tuple[SourceSettings, ...]:
+        names = [source.name for source in value]
+        if len(set(names)) != len(names):
+            raise ValueError("each source needs a name of its own")
+        for source in value:
+            if source.bind and not source.plain:
+                raise ValueError(f"source {source.name!r}: bind is for plain sources only")
+            if not source.plain and source.requests is None:
+                raise ValueError(f"source {source.name!r}: give its requests endpoint, or plain = true")
+        return value
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'labsem.sqlite').as_posix()}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the TOML file."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        return init_settings, env_settings, toml
+
+
+def config_file() -> Path | None:
+    """The TOML file that is read: ``LABSEM_CONFIG``, else ``labsem.toml`` in the data folder where it exists.
+
+    Raises
+    ------
+    SettingsError
+        Where ``LABSEM_CONFIG`` names a file that does not exist.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise SettingsError(
+                f"{CONFIG_VARIABLE} names {path}, which does not exist; create it or unset it"
+            )
+        return path
+    data_dir = os.environ.get("LABSEM_DATA_DIR") or platformdirs.user_data_dir("labsem", appauthor=False)
+    default = Path(data_dir) / "labsem.toml"
+    return default if default.is_file() else None

@@ -1,0 +1,1 @@
+"""What runs: gateway, daemon, rescan policy, command line."""
