@@ -1,0 +1,1 @@
+"""Labelled data, splits and the training of the networks."""

@@ -1,0 +1,111 @@
+"""Decoding of labelled images and label images, without any cropping."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_LUMA = np.array([0.299, 0.587, 0.114])
+"""ITU-R BT.601."""
+
+
+class DatasetError(ValueError):
+    """A labelled data set that cannot be used as it is; names the file and the remedy."""
+
+    def __init__(self, path: Path, problem: str, remedy: str) -> None:
+        super().__init__(f"{path} {problem}; {remedy}")
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy
+
+
+def read_grey(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """(H, W) grey values of a PNG, JPEG or TIFF; colour becomes BT.601 luma, transparency is dropped.
+
+    Raises
+    ------
+    DatasetError
+        Where the file cannot be decoded or holds something else than 8 or 16 bit grey or colour.
+    """
+    image = _decode(path)
+    if image.dtype == np.bool_:
+        image = image.astype(np.uint8) * 255
+    if image.dtype not in (np.uint8, np.uint16):
+        raise DatasetError(path, f"holds {image.dtype} values", "convert it to 8 or 16 bit grey")
+    if image.ndim == 3 and image.shape[2] in (2, 4):
+        image = image[:, :, :-1]
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if image.ndim == 3 and image.shape[2] == 3:
+        image = np.rint(image @ _LUMA).astype(image.dtype)
+    if image.ndim != 2:
+        raise DatasetError(path, f"has shape {image.shape}", "give one grey or colour image in each file")
+    return np.ascontiguousarray(image)
+
+
+def read_labels(path: Path) -> NDArray[np.int32]:
+    """(H, W) label image, 0 background.
+
+    Raises
+    ------
+    DatasetError
+        Where the values are no whole numbers from 0 on, or there is more than one layer.
+    """
+    image = _decode(path)
+    remedy = "save one grey layer of whole numbers, 0 for background and one number for each particle"
+    if image.ndim != 2:
+        raise DatasetError(path, f"has shape {image.shape}, so is no label image", remedy)
+    if image.dtype.kind == "f" and not (np.isfinite(image).all() and np.array_equal(image, np.rint(image))):
+        raise DatasetError(path, "holds fractions, so is no label image", remedy)
+    if image.size and (image.min() < 0 or image.max() >= 2**31):
+        raise DatasetError(path, "holds numbers that are no labels", remedy)
+    return image.astype(np.int32)
+
+
+def image_size_px(path: Path) -> tuple[int, ...]:
+    """Rows and columns of a PNG, JPEG or TIFF, from its header where that is cheap.
+
+    Raises
+    ------
+    DatasetError
+        Where the file cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        with path.open("rb") as file:
+            start = file.read(24)
+        if len(start) < 24 or not start.startswith(_PNG_START):
+            raise DatasetError(path, "is no PNG", "write it again")
+        width, height = struct.unpack(">II", start[16:24])
+        return height, width
+    if suffix in (".tif", ".tiff"):
+        try:
+            with tifffile.TiffFile(path) as tiff:
+                return tuple(tiff.pages[0].shape[:2])
+        except (tifffile.TiffFileError, struct.error, IndexError, OSError) as error:
+            raise DatasetError(path, f"cannot be read ({error})", "write it again") from error
+    return tuple(_decode(path).shape[:2])
+
+
+def _decode(path: Path) -> NDArray[Any]:
+    try:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            return np.squeeze(np.asarray(tifffile.imread(path)))
+        data = path.read_bytes()
+        decode = imagecodecs.png_decode if path.suffix.lower() == ".png" else imagecodecs.jpeg_decode
+        return np.asarray(decode(data))
+    except (
+        tifffile.TiffFileError,
+        imagecodecs.PngError,
+        imagecodecs.JpegError,
+        ValueError,
+        OSError,
+    ) as error:
+        raise DatasetError(path, f"cannot be decoded ({error})", "write it again") from error
