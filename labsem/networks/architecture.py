@@ -27,8 +27,9 @@ PIXEL_MEAN = 0.5
 PIXEL_STD = 0.5
 """Normalisation of ``tf_efficientnet_lite0``'s ImageNet weights, for grey values in [0, 1]."""
 
-STRIDE = 64
-"""Frames are padded to a multiple of this, the stride of P6 (P6 is pooled from P5)."""
+
+POOLED_LEVELS = ("P4", "P5")
+"""Levels whose mean features tell whether a frame is unlike the training."""
 
 
 class Architecture(BaseModel):
@@ -80,7 +81,7 @@ class LightFPN(nn.Module):
 class ParticleNetwork(nn.Module):
     """Mask R-CNN with an uncertainty head on grey frames.
 
-    ``forward`` takes (N, 1, H, W) grey values in [0, 1] with H and W multiples of ``STRIDE``. In training it also
+    ``forward`` takes (N, 1, H, W) grey values in [0, 1] with H and W multiples of 32. In training it also
     takes targets and returns losses; otherwise it returns detections (see :class:`ParticleRoIHeads`).
     """
 
@@ -129,11 +130,11 @@ class ParticleNetwork(nn.Module):
         return {**rpn_losses, **self.roi_heads.losses(pyramid, proposals, image_list.image_sizes, targets)}
 
     def detect(self, images: Tensor, *, score_min: float, nms_iou: float, detections_max: int) -> dict[str, Tensor]:
-        """Detections of one image, best first (see :meth:`ParticleRoIHeads.detect`)."""
+        """Detections of one image, best first (see :meth:`ParticleRoIHeads.detect`), and its ``pooled`` features."""
         pyramid = self.features(images)
         image_list = ImageList(images, [(images.shape[-2], images.shape[-1])])
         proposals, _ = self.rpn(image_list, _rpn_levels(pyramid))
-        return self.roi_heads.detect(
+        detections = self.roi_heads.detect(
             pyramid,
             proposals[0],
             image_list.image_sizes[0],
@@ -141,6 +142,8 @@ class ParticleNetwork(nn.Module):
             nms_iou=nms_iou,
             detections_max=detections_max,
         )
+        detections["pooled"] = torch.cat([pyramid[name][0].float().mean(dim=(1, 2)) for name in POOLED_LEVELS])
+        return detections
 
 
 def _rpn_levels(pyramid: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:

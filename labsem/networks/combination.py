@@ -1,0 +1,140 @@
+"""From detections to one segmentation: masks are resampled and combined inside their boxes.
+
+The paper's combination (Rettenberger et al. 2024, Methods): sort by objectness; thresholds for certain and uncertain
+detections; the later of two masks that are nearly the same goes; an uncertain mask goes where a certain one covers it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from labsem.networks.manifest import Thresholds
+from labsem.segmentation import HALF_LEVEL
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Kept detections in order of precedence: their place among the given ones, boxes, and mask probabilities."""
+
+    index: NDArray[np.int64]
+    boxes: NDArray[np.int32]
+    probabilities: tuple[NDArray[np.uint8], ...]
+
+
+def resample_mask(mask: Tensor, box: NDArray[np.float64], height: int, width: int) -> tuple[Tensor, tuple[int, ...]]:
+    """Mask probabilities of a box at the pixels that it covers.
+
+    Parameters
+    ----------
+    mask
+        (S, S) probabilities over the box.
+    box
+        x0, y0, x1, y1 in pixels, fractional.
+
+    Returns
+    -------
+    Tensor, tuple
+        (y1 - y0, x1 - x0) probabilities sampled at pixel centres, and the integer box y0, x0, y1, x1.
+    """
+    x0, y0 = max(int(np.floor(box[0])), 0), max(int(np.floor(box[1])), 0)
+    x1, y1 = min(int(np.ceil(box[2])), width), min(int(np.ceil(box[3])), height)
+    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+    u = ((torch.arange(x0, x1) + 0.5 - box[0]) / max(box[2] - box[0], 1e-6)) * 2 - 1
+    v = ((torch.arange(y0, y1) + 0.5 - box[1]) / max(box[3] - box[1], 1e-6)) * 2 - 1
+    grid = torch.stack(torch.meshgrid(v, u, indexing="ij")[::-1], dim=-1).float()
+    sampled = functional.grid_sample(
+        mask[None, None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return sampled[0, 0], (y0, x0, y1, x1)
+
+
+def combine(
+    boxes: NDArray[np.float64],
+    masks: Tensor,
+    objectness: NDArray[np.float64],
+    certain: NDArray[np.bool_],
+    height: int,
+    width: int,
+    thresholds: Thresholds,
+) -> Combined:
+    """Combine detections of one frame.
+
+    Parameters
+    ----------
+    boxes
+        (N, 4) x0 y0 x1 y1 in pixels of the frame.
+    masks
+        (N, S, S) probabilities.
+    objectness, certain
+        (N,).
+    """
+    least = np.where(certain, thresholds.omega, thresholds.psi)
+    order = [int(i) for i in np.argsort(-objectness, kind="stable") if objectness[i] >= least[i]]
+    cells: list[NDArray[np.uint8]] = []
+    places: list[tuple[int, ...]] = []
+    kept: list[int] = []
+    claimed = np.zeros((height, width), np.int32)
+    areas: list[int] = []
+    for candidate in order:
+        sampled, (y0, x0, y1, x1) = resample_mask(masks[candidate], boxes[candidate], height, width)
+        level = _to_level(sampled.numpy(), thresholds.sigma)
+        inside = level >= HALF_LEVEL
+        area = int(inside.sum())
+        if area == 0:
+            continue
+        under = claimed[y0:y1, x0:x1][inside]
+        owners, shared = np.unique(under[under > 0], return_counts=True)
+        if _is_redundant(owners, shared, area, areas, kept, certain, candidate, thresholds):
+            continue
+        kept.append(candidate)
+        areas.append(area)
+        cells.append(level)
+        places.append((y0, x0, y1, x1))
+        window = claimed[y0:y1, x0:x1]
+        window[inside & (window == 0)] = len(kept)
+    # A shared pixel belongs to the certain, then the higher-objectness particle.
+    precedence = sorted(range(len(kept)), key=lambda i: (not certain[kept[i]], i))
+    return Combined(
+        index=np.array([kept[i] for i in precedence], np.int64),
+        boxes=np.array([places[i] for i in precedence], np.int32).reshape(-1, 4),
+        probabilities=tuple(cells[i] for i in precedence),
+    )
+
+
+def _is_redundant(
+    owners: NDArray[np.int32],
+    shared: NDArray[np.int64],
+    area: int,
+    areas: list[int],
+    kept: list[int],
+    certain: NDArray[np.bool_],
+    candidate: int,
+    thresholds: Thresholds,
+) -> bool:
+    if len(owners) == 0:
+        return False
+    if float(shared.sum()) > thresholds.containment * area:
+        return True
+    for owner, count in zip(owners.tolist(), shared.tolist(), strict=True):
+        if count / (area + areas[owner - 1] - count) > thresholds.overlap:
+            return True
+        if certain[kept[owner - 1]] and not certain[candidate] and count > thresholds.op * area:
+            return True
+    return False
+
+
+def _to_level(probabilities: NDArray[np.float32], sigma: float) -> NDArray[np.uint8]:
+    """Probabilities as 0 to 255, moved so that ``sigma`` lies at the half level."""
+    scaled = np.where(
+        probabilities >= sigma,
+        0.5 + 0.5 * (probabilities - sigma) / (1 - sigma),
+        0.5 * probabilities / sigma,
+    )
+    level: NDArray[np.uint8] = np.rint(scaled * 255).clip(0, 255).astype(np.uint8)
+    return level
