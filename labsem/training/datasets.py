@@ -26,7 +26,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from labsem.training.images import DatasetError, image_size_px, read_grey, read_labels
+from labsem.frames import read_frame
+from labsem.training.labels import DatasetError, image_size_px, read_labels
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _KNOWN_COLUMNS = ("id", "pixel_size_nm", "hfw_um", "nominal_magnification", "modality")
@@ -80,8 +81,14 @@ class LabelledImage:
     extra: dict[str, str] = field(default_factory=dict)
 
     def pixels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """(H, W) grey values; nothing is cropped, so that they fit the labels."""
-        return read_grey(self.image_path)
+        """(H, W) grey values; nothing is cropped, so that they fit the labels.
+
+        Raises
+        ------
+        labsem.frames.FrameError
+            Where the file cannot be read as a frame.
+        """
+        return read_frame(self.image_path, databar="none").pixels
 
     def labels(self) -> NDArray[np.int32]:
         """(H, W) label image of all particles, 0 background.

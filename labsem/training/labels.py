@@ -1,4 +1,4 @@
-"""Decoding of labelled images and label images, without any cropping."""
+"""Decoding of label images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import tifffile
 from numpy.typing import NDArray
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-_LUMA = np.array([0.299, 0.587, 0.114])
-"""ITU-R BT.601."""
 
 
 class DatasetError(ValueError):
@@ -24,30 +22,6 @@ class DatasetError(ValueError):
         self.path = path
         self.problem = problem
         self.remedy = remedy
-
-
-def read_grey(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """(H, W) grey values of a PNG, JPEG or TIFF; colour becomes BT.601 luma, transparency is dropped.
-
-    Raises
-    ------
-    DatasetError
-        Where the file cannot be decoded or holds something else than 8 or 16 bit grey or colour.
-    """
-    image = _decode(path)
-    if image.dtype == np.bool_:
-        image = image.astype(np.uint8) * 255
-    if image.dtype not in (np.uint8, np.uint16):
-        raise DatasetError(path, f"holds {image.dtype} values", "convert it to 8 or 16 bit grey")
-    if image.ndim == 3 and image.shape[2] in (2, 4):
-        image = image[:, :, :-1]
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[:, :, 0]
-    if image.ndim == 3 and image.shape[2] == 3:
-        image = np.rint(image @ _LUMA).astype(image.dtype)
-    if image.ndim != 2:
-        raise DatasetError(path, f"has shape {image.shape}", "give one grey or colour image in each file")
-    return np.ascontiguousarray(image)
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
