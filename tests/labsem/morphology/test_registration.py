@@ -1,0 +1,83 @@
+"""Two frames of one place are found again, and two places are not taken for one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, rotate
+
+from labsem.morphology.registration import register_frames
+
+
+def particles(seed: int, size: int = 900) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    scene = np.full((size, size), 60.0)
+    for cy, cx, radius in zip(
+        rng.uniform(0, size, 60), rng.uniform(0, size, 60), rng.uniform(8, 30, 60), strict=True
+    ):
+        scene[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = 160
+    return scene
+
+
+def frame(scene: np.ndarray, y0: int, x0: int, noise: float, blur: float, seed: int) -> np.ndarray:
+    cut = gaussian_filter(scene[y0 : y0 + 480, x0 : x0 + 640], blur)
+    noisy = cut + np.random.default_rng(seed).normal(0, noise, cut.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("dy", "dx"), [(0, 0), (13, -21), (-60, 44)])
+@pytest.mark.parametrize(("noise", "blur"), [(5, 0), (40, 0), (10, 5)])
+def test_shift_is_found_through_noise_and_blur(dy: int, dx: int, noise: float, blur: float) -> None:
+    scene = particles(1)
+    before = frame(scene, 100, 120, noise, blur, 1)
+    after = frame(scene, 100 + dy, 120 + dx, 5, 0, 2)
+    found = register_frames(before, after, 100.0, 100.0)
+    assert found is not None
+    assert found.clear
+    assert found.shift_y_px == pytest.approx(dy, abs=1.5)
+    assert found.shift_x_px == pytest.approx(dx, abs=1.5)
+    assert found.shift_um == pytest.approx(np.hypot(dy, dx) * 0.1, abs=0.2)
+    expected = (480 - abs(dy)) * (640 - abs(dx)) / (480 * 640)
+    assert found.overlap_fraction == pytest.approx(expected, abs=0.01)
+
+
+def test_another_place_is_not_clear() -> None:
+    found = register_frames(
+        frame(particles(1), 0, 0, 5, 0, 1), frame(particles(2), 0, 0, 5, 0, 2), 100.0, 100.0
+    )
+    assert found is not None
+    assert not found.clear
+
+
+def test_frames_of_other_pixels_but_one_field() -> None:
+    scene = particles(3)
+    before = frame(scene, 100, 100, 5, 0, 1)
+    after = before.reshape(240, 2, 320, 2).mean((1, 3)).astype(np.uint8)
+    found = register_frames(before, after, 100.0, 200.0)
+    assert found is not None
+    assert found.clear
+    assert found.shift_um < 0.1
+    assert found.overlap_fraction > 0.99
+
+
+def test_rotation_of_the_scan_is_taken_out() -> None:
+    scene = particles(4)
+    turned = rotate(scene, -8.0, reshape=False, order=1)
+    # Both cuts share the scene's centre, about which it was turned.
+    before = scene[210:690, 130:770].astype(np.uint8)
+    after = turned[210:690, 130:770].astype(np.uint8)
+    found = register_frames(before, after, 100.0, 100.0, rotation_deg=8.0)
+    assert found is not None
+    assert found.clear
+    assert found.shift_um < 0.3
+
+
+def test_other_fields_are_not_registered() -> None:
+    assert register_frames(np.zeros((48, 64)), np.zeros((48, 64)), 100.0, 50.0) is None
+
+
+def test_empty_frames_are_not_clear() -> None:
+    found = register_frames(np.zeros((48, 64), np.uint8), np.zeros((48, 64), np.uint8), 100.0, 100.0)
+    assert found is not None
+    assert not found.clear
