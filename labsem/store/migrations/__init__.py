@@ -1,0 +1,1 @@
+"""Alembic scripts; :mod:`labsem.store.migration` runs them."""
