@@ -135,13 +135,15 @@ def render(world: World, view: View) -> SimulatedFrame:
         surface = optics.shade(canvas.height, canvas.albedo, inside, look, view.detector)
         image = np.where(inside, surface, image)
         typical = max(float(np.median([p.radius_um for p in canvas.drawn])) / pixel_um, 4.0)
-        image *= optics.occlusion(canvas.height, typical, look.occlusion)
+        shadow = optics.occlusion(canvas.height, typical, look.occlusion)
+        image *= np.where(inside, np.sqrt(shadow), shadow)
     rng = np.random.default_rng([world.seed, 31, view.noise_seed])
     focus_um = view.defocus_um + 0.5 * max(c.median_um for c in scene.components)
     image, sigma = optics.blur(image, canvas.height, pixel_um, focus_um, view.astigmatism_um)
     noise = np.asarray(optics.noise_sigma(image, view.dwell_time_ns, view.frame_averages), np.float32)
     labels, ids, full = _relabel(canvas)
-    particles = judge(labels, ids, full, image, noise, sigma)
+    shown = np.clip(image * np.float32(view.contrast) + np.float32(view.brightness), 0, 1)
+    particles = judge(labels, ids, full, shown, noise * np.float32(view.contrast), sigma)
     scanned = optics.scan_artefacts(image, look, rng)
     pixels = optics.digitise(
         scanned, view.dwell_time_ns, view.frame_averages, view.brightness, view.contrast, rng

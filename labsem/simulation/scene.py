@@ -138,7 +138,7 @@ def _component(rng: np.random.Generator, median_um: float, regime: Regime) -> Co
     shape = SHAPES[int(rng.choice(len(SHAPES), p=weights / weights.sum()))]
     clustered = rng.random() < (0.12 if regime == "low" else 0.45)
     rough = {"agglomerate": (0.06, 0.16), "fragment": (0.01, 0.08)}.get(shape, (0.0, 0.06))
-    warp = {"agglomerate": (0.1, 0.28), "fragment": (0.05, 0.22), "drop": (0.0, 0.05)}.get(shape, (0.0, 0.06))
+    warp = {"agglomerate": (0.05, 0.16), "fragment": (0.02, 0.12), "sphere": (0.0, 0.04)}.get(shape, (0.0, 0.025))
     return Component(
         shape=shape,
         median_um=median_um,
@@ -192,7 +192,7 @@ def random_scene(rng: np.random.Generator, hfw_um: float, regime: Regime) -> Sce
         kind="tape" if tape else "silicon",
         level=level,
         relief=float(rng.uniform(0.4, 1.3)),
-        features_per_field=float(rng.uniform(8, 40)) if tape else float(rng.uniform(0, 2)),
+        features_per_field=float(rng.uniform(8, 40)) if tape else float(rng.uniform(0, 2)) * (level < 0.5),
         grain=float(rng.uniform(0.01, 0.14)) if tape else float(rng.uniform(0.0, 0.05)),
         dust=float(rng.choice([0, 10, 80, 400])) if tape else float(rng.choice([0, 5, 30])),
     )

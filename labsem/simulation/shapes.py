@@ -68,7 +68,7 @@ def height_map(
     v = rows.astype(np.float32)[:, None]
     if component.warp > 0:
         # The domain is displaced by smooth noise: the outline becomes irregular, and stays closed.
-        tile, scale = fractal_tile(1.5, 1), 110.0
+        tile, scale = fractal_tile(1.8, 1), 80.0
         u = u + np.float32(component.warp) * sample(tile, columns * scale + offset[0], rows * scale + offset[1])
         v = v + np.float32(component.warp) * sample(tile, columns * scale + offset[2], rows * scale + offset[3])
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))

@@ -152,7 +152,7 @@ def _feature(
     warp = np.float32(rng.choice([0.0, 0.04, 0.15]))
     if warp > 0:
         offset = rng.uniform(0, TILE_TEXELS, 2)
-        noise = sample(fractal_tile(1.5, 1), columns * 100 + offset[0], rows * 100 + offset[1])
+        noise = sample(fractal_tile(1.9, 1), columns * 70 + offset[0], rows * 70 + offset[1])
         u, v = u + warp * noise, v - warp * noise
     stretch = np.float32(np.exp(rng.normal(0, 0.2)))
     angle = rng.uniform(0, 2 * np.pi)

@@ -19,6 +19,9 @@ CERTAIN_CONTRAST: Final = 3.0
 CERTAIN_FAINT_BORDER: Final = 0.35
 CERTAIN_BLUR: Final = 0.25
 
+STEP_MIN: Final = 0.02
+"""Steps of grey under 2 % of the range count as if there were so much noise: an eye does not see them."""
+
 
 @dataclass(frozen=True)
 class TrueParticle:
@@ -73,7 +76,7 @@ def judge(
     particle_ids, full_px
         For each label its id and its unoccluded area within the frame.
     image, noise
-        (H, W) noise-free image after the blur, and the noise's standard deviation.
+        (H, W) noise-free image as it is shown (0 to 1, clipped), and the noise's standard deviation.
     blur_sigma_px
         Standard deviation of the blur, one value or (H, W).
     """
@@ -128,7 +131,7 @@ def _borders(
         ahead = (slice(step, None), slice(None)) if axis == 0 else (slice(None), slice(step, None))
         behind = (slice(None, -step), slice(None)) if axis == 0 else (slice(None), slice(None, -step))
         border = labels[ahead] != labels[behind]
-        ratio = np.abs(image[ahead][border] - image[behind][border]) / (noise[ahead][border] / 3)
+        ratio = np.abs(image[ahead][border] - image[behind][border]) / np.maximum(noise[ahead][border] / 3, STEP_MIN / 3)
         ratio = np.minimum(ratio, 50)
         for side in (labels[ahead][border], labels[behind][border]):
             pairs += np.bincount(side, minlength=count + 1)
