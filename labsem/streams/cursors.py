@@ -68,7 +68,7 @@ class SqliteCursors:
     Parameters
     ----------
     path : Path
-        The file; made with its folder where missing.
+        The file, on a local disk; made with its folder where missing.
 
     Raises
     ------
@@ -85,6 +85,9 @@ class SqliteCursors:
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
             )
+            # WAL with NORMAL: a power cut may take back the last commits, cursor and rows alike.
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute(_TABLE)
         except (sqlite3.Error, OSError) as error:
             raise CursorFileError(
