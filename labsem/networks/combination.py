@@ -27,7 +27,9 @@ class Combined:
     probabilities: tuple[NDArray[np.uint8], ...]
 
 
-def resample_mask(mask: Tensor, box: NDArray[np.float64], height: int, width: int) -> tuple[Tensor, tuple[int, ...]]:
+def resample_mask(
+    mask: Tensor, box: NDArray[np.float64], height: int, width: int
+) -> tuple[Tensor, tuple[int, ...]]:
     """Mask probabilities of a box at the pixels that it covers.
 
     Parameters

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
-from timm.layers import FrozenBatchNormAct2d
+from timm.layers.norm_act import FrozenBatchNormAct2d
 from torch import nn
 
 
@@ -14,7 +16,7 @@ def fold_batch_norms(module: nn.Module) -> None:
     timm's ``FrozenBatchNormAct2d`` stays.
     """
     children = list(module.named_children())
-    for (_, before), (name, after) in zip(children, children[1:], strict=False):
+    for (_, before), (name, after) in pairwise(children):
         if isinstance(before, nn.Conv2d) and isinstance(after, FrozenBatchNormAct2d):
             _fold(before, after)
             setattr(module, name, nn.Sequential(after.drop, after.act))
@@ -23,10 +25,12 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 def _fold(convolution: nn.Conv2d, norm: FrozenBatchNormAct2d) -> None:
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    gamma, beta = norm.get_buffer("weight"), norm.get_buffer("bias")
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    scale = gamma * torch.rsqrt(variance + float(norm.eps))
     with torch.no_grad():
         convolution.weight.mul_(scale[:, None, None, None])
-        shift = norm.bias - norm.running_mean * scale
+        shift = beta - mean * scale
         if convolution.bias is not None:
             shift = shift + convolution.bias * scale
     convolution.bias = nn.Parameter(shift.detach().clone(), requires_grad=False)

@@ -20,7 +20,8 @@ class RPNHead(nn.Module):
         self.bbox_pred = nn.Conv2d(channels, anchors * 4, 1)
         for module in (self.cls_logits, self.bbox_pred):
             nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Objectness (N, A, H, W) and box deltas (N, 4 A, H, W) of each level."""
@@ -64,13 +65,14 @@ class MaskHead(nn.Module):
         layers: list[nn.Module] = []
         for _ in range(4):
             layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True)]
-        layers += [nn.ConvTranspose2d(channels, channels, 2, 2), nn.ReLU(inplace=True), nn.Conv2d(channels, 1, 1)]
+        predictor = nn.Conv2d(channels, 1, 1)
+        layers += [nn.ConvTranspose2d(channels, channels, 2, 2), nn.ReLU(inplace=True), predictor]
         self.layers = nn.Sequential(*layers)
         for module in self.layers:
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
                 nn.init.zeros_(module.bias)
-        nn.init.normal_(self.layers[-1].weight, std=0.01)
+        nn.init.normal_(predictor.weight, std=0.01)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(M, C, 14, 14) to (M, 28, 28) logits."""

@@ -35,7 +35,9 @@ def expected_confidence(logits: Tensor) -> Tensor:
     return logits.softmax(dim=1) @ centres
 
 
-def label_uncertainty_loss(logits: Tensor, target_bins: Tensor, *, xi: float, weights: Tensor | None = None) -> Tensor:
+def label_uncertainty_loss(
+    logits: Tensor, target_bins: Tensor, *, xi: float, weights: Tensor | None = None
+) -> Tensor:
     """``-1/N sum_n sum_c w_c log_softmax(x_n)_c exp(-|y_n - c| / xi)`` (the paper's equation 1).
 
     Parameters

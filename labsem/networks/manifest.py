@@ -30,11 +30,18 @@ class Thresholds(_Part):
 
     omega: float = Field(default=0.5, ge=0, le=1, description="least objectness of a certain particle")
     psi: float = Field(default=0.5, ge=0, le=1, description="least objectness of an uncertain particle")
-    overlap: float = Field(default=0.4, ge=0, le=1, description="Omega: the later of two masks over this IoU goes")
-    containment: float = Field(
-        default=0.75, ge=0, le=1, description="a later mask with more of its area than this inside earlier ones goes"
+    overlap: float = Field(
+        default=0.4, ge=0, le=1, description="Omega: the later of two masks over this IoU goes"
     )
-    op: float = Field(default=0.5, ge=0, le=1, description="an uncertain mask with more than this under a certain one")
+    containment: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="a later mask with more of its area than this inside earlier ones goes",
+    )
+    op: float = Field(
+        default=0.5, ge=0, le=1, description="an uncertain mask with more than this under a certain one"
+    )
     sigma: float = Field(default=0.5, gt=0, lt=1, description="mask probability from which a pixel belongs")
     nms: float = Field(default=0.5, gt=0, lt=1, description="IoU of boxes")
     detections_max: int = Field(default=1500, ge=1)
@@ -83,7 +90,9 @@ class Manifest(_Part):
     version: str
     created_at: datetime
     code_version: str
-    regimes: dict[Regime, Calibration] = Field(min_length=1, description="the regimes that these weights serve")
+    regimes: dict[Regime, Calibration] = Field(
+        min_length=1, description="the regimes that these weights serve"
+    )
     architecture: dict[str, object]
     objectness: Literal["box head foreground probability", "rpn"] = "box head foreground probability"
     weights: str = Field(description="file name")
@@ -117,7 +126,9 @@ def list_manifests(folder: Path | None = None) -> list[Manifest]:
     folder = folder or shipped_folder()
     found = sorted(folder.glob("*.json"))
     if not found:
-        raise WeightsError(f"{folder} holds no model (NAME.json with NAME.safetensors); train one or install labsem again")
+        raise WeightsError(
+            f"{folder} holds no model (NAME.json with NAME.safetensors); train one or install labsem again"
+        )
     return [read_manifest(path) for path in found]
 
 
@@ -132,7 +143,9 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise WeightsError(f"{path} is not a usable manifest: {error}; install labsem again or train anew") from error
+        raise WeightsError(
+            f"{path} is not a usable manifest: {error}; install labsem again or train anew"
+        ) from error
 
 
 def verify(manifest: Manifest, folder: Path | None = None) -> Path:

@@ -68,5 +68,3 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]
         box, score, group = box[keep], score[keep], group[keep]
         keep = box_ops.batched_nms(box, score, group, self.nms_thresh)[:POST_NMS]
         return box[keep]
-
-

@@ -95,7 +95,7 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
         positive: list[Tensor],
     ) -> Tensor:
         chosen = [boxes[keep] for boxes, keep in zip(proposals, positive, strict=True)]
-        logits = self.mask_head(self.mask_roi_pool(pyramid, chosen, image_sizes))
+        logits: Tensor = self.mask_head(self.mask_roi_pool(pyramid, chosen, image_sizes))
         wanted = torch.cat(
             [
                 mask_targets(target["label_image"], boxes, target["ids"][index[keep]])

@@ -108,7 +108,9 @@ class Detector:
 class Segmenter:
     """The shipped networks of all regimes."""
 
-    def __init__(self, models: dict[Regime, tuple[Manifest, Detector, dict[str, NDArray[np.float64]]]]) -> None:
+    def __init__(
+        self, models: dict[Regime, tuple[Manifest, Detector, dict[str, NDArray[np.float64]]]]
+    ) -> None:
         self._models = models
 
     @classmethod
@@ -134,12 +136,16 @@ class Segmenter:
         models: dict[Regime, tuple[Manifest, Detector, dict[str, NDArray[np.float64]]]] = {}
         for manifest in list_manifests(folder):
             tensors = load_weights(verify(manifest, folder))
-            extra = {name: tensors.pop(name).double().numpy() for name in list(tensors) if name.startswith("ood.")}
+            extra = {
+                name: tensors.pop(name).double().numpy() for name in list(tensors) if name.startswith("ood.")
+            }
             network = ParticleNetwork(Architecture.model_validate(manifest.architecture))
             try:
                 network.load_state_dict(tensors)
             except RuntimeError as error:
-                raise WeightsError(f"{manifest.weights} does not fit its manifest's architecture: {error}") from error
+                raise WeightsError(
+                    f"{manifest.weights} does not fit its manifest's architecture: {error}"
+                ) from error
             fold_batch_norms(network.backbone)
             detector = Detector(network, precision=precision)
             for regime in manifest.regimes:
@@ -150,7 +156,9 @@ class Segmenter:
                 models[regime] = (manifest, detector, extra)
         missing = [regime.value for regime in Regime if regime not in models]
         if missing:
-            raise WeightsError(f"no model serves regime {', '.join(missing)}; train one or install labsem again")
+            raise WeightsError(
+                f"no model serves regime {', '.join(missing)}; train one or install labsem again"
+            )
         return cls(models)
 
     def model(self, regime: Regime) -> ModelReference:
@@ -218,7 +226,9 @@ def _is_unlike_training(
 ) -> bool:
     if calibration.out_of_distribution is None:
         return False
-    return mahalanobis(pooled, extra["ood.mean"], extra["ood.precision"]) > calibration.out_of_distribution.limit
+    return (
+        mahalanobis(pooled, extra["ood.mean"], extra["ood.precision"]) > calibration.out_of_distribution.limit
+    )
 
 
 def mahalanobis(
@@ -253,7 +263,7 @@ def scale_factor(height: int, width: int, scale: Input) -> float:
 
 
 def bfloat16_is_faster() -> bool:
-    """Time a convolution in both precisions; bfloat16 is 3 times faster on some processors, 11 times slower on others."""
+    """Time a convolution in both precisions; bfloat16 is 3 times faster on some CPUs, 11 times slower on others."""
     convolution = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
     image = torch.rand(1, 64, 64, 64).contiguous(memory_format=torch.channels_last)
 

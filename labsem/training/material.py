@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from labsem.regimes import route
+from labsem.evaluation.run import route_image
 from labsem.training.datasets import LabelledImage, read_dataset
 from labsem.training.sampling import TrainingImage
 from labsem.training.splits import SPLIT_NAMES, load_split
-from schemas.image import Acquisition
 from schemas.morphology import Regime
 
 if TYPE_CHECKING:
@@ -35,10 +34,15 @@ def training_images(options: TrainingOptions) -> list[list[TrainingImage]]:
     """
     datasets = [load_images(folder, "train", options.regime) for folder in options.data]
     if options.simulated:
-        from labsem.simulation.datasets import write_dataset
+        from labsem.simulation import write_dataset
 
         with tempfile.TemporaryDirectory() as folder:
-            write_dataset(Path(folder), options.simulated, seed=options.seed, regime=options.regime)
+            write_dataset(
+                Path(folder),
+                options.simulated,
+                seed=options.seed,
+                regime="both" if options.regime is Regime.JOINT else options.regime.value,
+            )
             datasets.append(load_images(Path(folder), "train", options.regime))
     return datasets
 
@@ -48,7 +52,7 @@ def load_images(folder: Path, part: Literal["train", "validation"], regime: Regi
     return [
         to_training_image(image)
         for image in select_part(read_dataset(folder), part)
-        if regime is Regime.JOINT or image_regime(image) is regime
+        if regime is Regime.JOINT or route_image(image) is regime
     ]
 
 
@@ -64,15 +68,6 @@ def select_part(images: Sequence[LabelledImage], part: Literal["train", "validat
     validation = frozenset(others[VALIDATION_EVERY - 2 :: VALIDATION_EVERY])
     wanted |= validation if part == "validation" else frozenset(others) - validation
     return [image for image in images if image.id in wanted]
-
-
-def image_regime(image: LabelledImage) -> Regime:
-    """Regime that the image's own metadata route it to; joint where it has no scale."""
-    return route(
-        Acquisition(
-            hfw_um=image.hfw_um, pixel_size_nm=image.pixel_size_nm, magnification=image.nominal_magnification
-        )
-    )
 
 
 def to_training_image(image: LabelledImage) -> TrainingImage:

@@ -111,7 +111,7 @@ class CropSampler:
         grey = normalise(grey_part, grey_levels(image.grey))
         if factor < 1:
             grey = ndimage.gaussian_filter(grey, 0.5 * (1 / factor - 1))
-        grey = resize(grey, shape, order=1, anti_aliasing=False).astype(np.float32)
+        grey = resize(grey, shape, order=1, anti_aliasing=False).astype(np.float32)  # type: ignore[no-untyped-call]
         labels = _resize_labels(label_part, shape)
         grey, labels = _turn(grey, labels, rng)
         grey = _appearance(grey, rng)
@@ -130,7 +130,8 @@ def _resize_labels(labels: NDArray[np.int32], shape: tuple[int, int]) -> NDArray
     columns = np.minimum(
         (np.arange(shape[1]) + 0.5) * labels.shape[1] / shape[1], labels.shape[1] - 1
     ).astype(int)
-    return labels[rows[:, None], columns[None, :]]
+    resized: NDArray[np.int32] = labels[rows[:, None], columns[None, :]]
+    return resized
 
 
 def _turn(
@@ -155,7 +156,7 @@ def _appearance(grey: NDArray[np.float32], rng: np.random.Generator) -> NDArray[
         y, x = np.linspace(-1, 1, grey.shape[0])[:, None], np.linspace(-1, 1, grey.shape[1])[None, :]
         grey = grey + (slope[0] * y + slope[1] * x)
     if rng.random() < 0.5:
-        grey = grey + rng.normal(0, float(rng.uniform(0.01, 0.1)), grey.shape)
+        grey = grey + rng.normal(0, float(rng.uniform(0.01, 0.1)), grey.shape).astype(np.float32)
     return np.clip(grey, 0, 1).astype(np.float32)
 
 

@@ -1,0 +1,1 @@
+"""Shipped weights: ``NAME.safetensors`` beside ``NAME.json``, its manifest."""
