@@ -47,14 +47,23 @@ def random_frame(seed: int, regime: Regime, width_px: int = 1024, height_px: int
     hfw_um = float(np.exp(rng.uniform(np.log(low_um), np.log(high_um))))
     scene = random_scene(rng, hfw_um, regime)
     area_um2 = hfw_um**2 * height_px / width_px
-    mean_um2 = np.pi / 4 * float(
-        np.average([c.median_um**2 * c.primaries for c in scene.components], weights=[c.share for c in scene.components])
+    mean_um2 = (
+        np.pi
+        / 4
+        * float(
+            np.average(
+                [c.median_um**2 * c.primaries for c in scene.components],
+                weights=[c.share for c in scene.components],
+            )
+        )
     )
     members = float(
         np.average([c.primaries for c in scene.components], weights=[c.share for c in scene.components])
     )
     most = MOST_PARTICLES / members * mean_um2 / area_um2
-    scene = type(scene)(**{**scene.__dict__, "coverage": min(max(scene.coverage, 4 / MOST_PARTICLES * most), most)})
+    scene = type(scene)(
+        **{**scene.__dict__, "coverage": min(max(scene.coverage, 4 / MOST_PARTICLES * most), most)}
+    )
     blur_px = float(np.exp(rng.uniform(*np.log(BLUR_PX[regime]))))
     defocus_um = blur_px * (hfw_um / width_px) / (0.5 * 4e-3) * float(rng.choice([-1, 1]))
     if rng.random() < (0.5 if regime == "low" else 0.3):

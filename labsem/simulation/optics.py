@@ -31,9 +31,9 @@ def shade(height_px: Image, albedo: Image, inside: NDArray[np.bool_], look: Look
     """
     slope_y, slope_x = np.gradient(height_px)
     inverse_cos = np.sqrt(1 + slope_x**2 + slope_y**2)
-    side = (slope_x * np.float32(np.cos(look.azimuth_rad)) + slope_y * np.float32(np.sin(look.azimuth_rad))) / (
-        inverse_cos
-    )
+    side = (
+        slope_x * np.float32(np.cos(look.azimuth_rad)) + slope_y * np.float32(np.sin(look.azimuth_rad))
+    ) / (inverse_cos)
     inclined = 1 - 1 / inverse_cos
     if detector == "bsd":
         topography = 1 - np.float32(0.25 + 0.15 * look.edge) * inclined
@@ -49,11 +49,13 @@ def occlusion(height_px: Image, size_px: float, strength: float) -> Image:
     coarse = height_px[::step, ::step]
     around = np.zeros_like(coarse)
     for sigma, share in ((size_px / step / 2, 0.65), (2 * size_px / step, 0.35)):
-        around += np.float32(share) * ndimage.gaussian_filter(coarse, min(sigma, 40), truncate=2.5, mode="nearest")
+        around += np.float32(share) * ndimage.gaussian_filter(
+            coarse, min(sigma, 40), truncate=2.5, mode="nearest"
+        )
     rows = np.minimum(np.arange(height_px.shape[0]) / step, coarse.shape[0] - 1)
     columns = np.minimum(np.arange(height_px.shape[1]) / step, coarse.shape[1] - 1)
     higher = _enlarge(around, rows, columns) - height_px
-    return np.exp(-np.float32(strength * 2.2 / size_px) * np.maximum(higher, 0))
+    return np.asarray(np.exp(-np.float32(strength * 2.2 / size_px) * np.maximum(higher, 0)))
 
 
 def _enlarge(image: Image, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Image:
@@ -62,7 +64,7 @@ def _enlarge(image: Image, rows: NDArray[np.float64], columns: NDArray[np.float6
     fy, fx = (rows - y0).astype(np.float32)[:, None], (columns - x0).astype(np.float32)
     y1, x1 = np.minimum(y0 + 1, image.shape[0] - 1), np.minimum(x0 + 1, image.shape[1] - 1)
     lines = image[y0] * (1 - fy) + image[y1] * fy
-    return np.asarray(lines[:, x0] * (1 - fx) + lines[:, x1] * fx)
+    return np.asarray(np.take(lines, x0, axis=1) * (1 - fx) + np.take(lines, x1, axis=1) * fx)
 
 
 def blur_sigma_px(distance_um: float, pixel_um: float) -> float:
@@ -125,7 +127,9 @@ def _gaussian(image: Image, sigma_y: float, sigma_x: float) -> Image:
 def noise_sigma(level: float | Image, dwell_time_ns: float, frame_averages: int) -> float | Image:
     """Standard deviation of shot and amplifier noise at a grey level, for one pixel."""
     electrons = ELECTRONS_PER_NS * dwell_time_ns * frame_averages
-    result: float | Image = np.sqrt(np.maximum(level, 0.02) / np.float32(electrons) + np.float32(0.3 / electrons))
+    result: float | Image = np.sqrt(
+        np.maximum(level, 0.02) / np.float32(electrons) + np.float32(0.3 / electrons)
+    )
     return result
 
 
@@ -138,7 +142,9 @@ def scan_artefacts(image: Image, look: Look, rng: np.random.Generator) -> Image:
         bands = ndimage.gaussian_filter1d(rng.standard_normal(len(image)), 2.0)[:, None]
         image = image + np.float32(look.charging) * (gain * 2.5 * tail + 0.15 * bands).astype(np.float32)
     if look.jitter_px > 0.05:
-        shift = np.clip(ndimage.gaussian_filter1d(rng.standard_normal(len(image)), 0.8) * look.jitter_px, -1, 1)
+        shift = np.clip(
+            ndimage.gaussian_filter1d(rng.standard_normal(len(image)), 0.8) * look.jitter_px, -1, 1
+        )
         left = np.concatenate([image[:, :1], image[:, :-1]], axis=1)
         right = np.concatenate([image[:, 1:], image[:, -1:]], axis=1)
         s = shift.astype(np.float32)[:, None]
@@ -158,4 +164,5 @@ def digitise(
     noisy = image + noise_sigma(image, dwell_time_ns, frame_averages) * rng.standard_normal(
         image.shape, dtype=np.float32
     )
-    return np.clip(noisy * np.float32(255 * contrast) + np.float32(255 * brightness), 0, 255).astype(np.uint8)
+    grey = np.clip(noisy * np.float32(255 * contrast) + np.float32(255 * brightness), 0, 255)
+    return np.ascontiguousarray(grey, dtype=np.uint8)

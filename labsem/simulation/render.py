@@ -125,8 +125,12 @@ def render(world: World, view: View) -> SimulatedFrame:
     lie at the same places.
     """
     pixel_um = view.pixel_um
-    columns = 1000 * view.x_mm + (np.arange(view.width_px) - (view.width_px - 1) / 2) * pixel_um
-    rows = 1000 * view.y_mm + (np.arange(view.height_px) - (view.height_px - 1) / 2) * pixel_um
+    columns = (
+        1000 * view.x_mm + (np.arange(view.width_px, dtype=np.float64) - (view.width_px - 1) / 2) * pixel_um
+    )
+    rows = (
+        1000 * view.y_mm + (np.arange(view.height_px, dtype=np.float64) - (view.height_px - 1) / 2) * pixel_um
+    )
     canvas = _draw(world, columns, rows, pixel_um)
     scene, look = world.scene, world.scene.look
     image = render_substrate(world.seed, scene.substrate, look, columns, rows)
@@ -154,7 +158,9 @@ def render(world: World, view: View) -> SimulatedFrame:
 def _draw(world: World, columns: NDArray[np.float64], rows: NDArray[np.float64], pixel_um: float) -> _Canvas:
     """Draw each particle inside its box into a height buffer (in pixels): the higher surface is seen."""
     shape = (len(rows), len(columns))
-    canvas = _Canvas(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32), [], [])
+    canvas = _Canvas(
+        np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32), [], []
+    )
     for particle in world.particles(columns[0], rows[0], columns[-1], rows[-1]):
         if particle.radius_um < 0.6 * pixel_um:
             continue
@@ -180,7 +186,10 @@ def _draw_one(
     i0, i1, j0, j1 = box
     radius = particle.radius_um
     height, shade = height_map(
-        component, particle.seed, (columns[j0:j1] - particle.x_um) / radius, (rows[i0:i1] - particle.y_um) / radius
+        component,
+        particle.seed,
+        (columns[j0:j1] - particle.x_um) / radius,
+        (rows[i0:i1] - particle.y_um) / radius,
     )
     inside = height > 0
     canvas.drawn.append(particle)

@@ -138,7 +138,9 @@ def _component(rng: np.random.Generator, median_um: float, regime: Regime) -> Co
     shape = SHAPES[int(rng.choice(len(SHAPES), p=weights / weights.sum()))]
     clustered = rng.random() < (0.12 if regime == "low" else 0.45)
     rough = {"agglomerate": (0.06, 0.16), "fragment": (0.01, 0.08)}.get(shape, (0.0, 0.06))
-    warp = {"agglomerate": (0.05, 0.16), "fragment": (0.02, 0.12), "sphere": (0.0, 0.04)}.get(shape, (0.0, 0.025))
+    warp = {"agglomerate": (0.05, 0.16), "fragment": (0.02, 0.12), "sphere": (0.0, 0.04)}.get(
+        shape, (0.0, 0.025)
+    )
     return Component(
         shape=shape,
         median_um=median_um,
@@ -186,7 +188,8 @@ def random_scene(rng: np.random.Generator, hfw_um: float, regime: Regime) -> Sce
     elif rng.random() < 0.12:
         # Nearly the substrate's own grey: only rims and shadows show these.
         components = [
-            Component(**{**c.__dict__, "albedo": float(level * 1.2 + rng.uniform(0.03, 0.12))}) for c in components
+            Component(**{**c.__dict__, "albedo": float(level * 1.2 + rng.uniform(0.03, 0.12))})
+            for c in components
         ]
     substrate = Substrate(
         kind="tape" if tape else "silicon",

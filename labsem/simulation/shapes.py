@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +69,12 @@ def height_map(
     if component.warp > 0:
         # The domain is displaced by smooth noise: the outline becomes irregular, and stays closed.
         tile, scale = fractal_tile(1.8, 1), 80.0
-        u = u + np.float32(component.warp) * sample(tile, columns * scale + offset[0], rows * scale + offset[1])
-        v = v + np.float32(component.warp) * sample(tile, columns * scale + offset[2], rows * scale + offset[3])
+        u = u + np.float32(component.warp) * sample(
+            tile, columns * scale + offset[0], rows * scale + offset[1]
+        )
+        v = v + np.float32(component.warp) * sample(
+            tile, columns * scale + offset[2], rows * scale + offset[3]
+        )
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     height = _SHAPES[component.shape](rng, c * u + s * v, c * v - s * u)
     if component.satellites > 0:
@@ -103,7 +107,11 @@ def _texture(
 
 
 def _add_satellites(
-    rng: np.random.Generator, mean: float, height: Grid, columns: NDArray[np.float64], rows: NDArray[np.float64]
+    rng: np.random.Generator,
+    mean: float,
+    height: Grid,
+    columns: NDArray[np.float64],
+    rows: NDArray[np.float64],
 ) -> None:
     for _ in range(int(rng.poisson(mean))):
         angle, radius = rng.uniform(0, 2 * np.pi), float(np.exp(rng.uniform(np.log(0.08), np.log(0.3))))
@@ -114,14 +122,12 @@ def _add_satellites(
         j0, j1 = np.searchsorted(columns, (x - radius, x + radius))
         if i0 == i1 or j0 == j1:
             continue
-        rest = (
-            radius**2 - (rows[i0:i1, None] - y) ** 2 - (columns[None, j0:j1] - x) ** 2
-        )
+        rest = radius**2 - (rows[i0:i1, None] - y) ** 2 - (columns[None, j0:j1] - x) ** 2
         ball = np.where(rest > 0, centre + np.sqrt(np.maximum(rest, 0)), -1).astype(np.float32)
         np.maximum(height[i0:i1, j0:j1], ball, out=height[i0:i1, j0:j1])
 
 
-def _cap(rest: Grid, scale: float) -> Grid:
+def _cap(rest: NDArray[np.floating[Any]], scale: float) -> Grid:
     """``scale`` x (1 + square root) where ``rest`` is positive: the upper half of a round body."""
     return np.where(rest > 0, scale * (1 + np.sqrt(np.maximum(rest, 0))), OUTSIDE).astype(np.float32)
 
@@ -140,7 +146,9 @@ def _drop(rng: np.random.Generator, u: Grid, v: Grid) -> Grid:
     if rng.random() < 0.5:
         length, width = float(rng.uniform(1.2, 1.7)), float(rng.uniform(0.08, 0.22))
         across = 1 - (v / np.float32(width)) ** 2
-        tail = np.where((u > 0) & (u < length) & (across > 0), 0.8 + width * np.sqrt(np.maximum(across, 0)), -1)
+        tail = np.where(
+            (u > 0) & (u < length) & (across > 0), 0.8 + width * np.sqrt(np.maximum(across, 0)), -1
+        )
         body = np.maximum(body, tail.astype(np.float32))
     return body
 

@@ -37,7 +37,7 @@ def render_substrate(seed: int, substrate: Substrate, look: Look, columns_um: Ax
     width_um = pixel_um * len(columns_um)
     level = np.full((len(rows_um), len(columns_um)), substrate.level, np.float32)
     if substrate.kind == "tape" and substrate.relief > 0.55:
-        _zones(seed, substrate, level, columns_um, rows_um, width_um)
+        _zones(seed, level, columns_um, rows_um, width_um)
     smallest, largest = SIZES_PX[0] * pixel_um, SIZES_PX[1] * width_um / 2
     octaves = range(int(np.floor(np.log2(smallest))), int(np.floor(np.log2(largest))) + 1)
     if substrate.features_per_field > 0:
@@ -74,9 +74,7 @@ def _grain(
     level *= total
 
 
-def _zones(
-    seed: int, substrate: Substrate, level: Image, columns_um: Axis, rows_um: Axis, width_um: float
-) -> None:
+def _zones(seed: int, level: Image, columns_um: Axis, rows_um: Axis, width_um: float) -> None:
     """Large dark regions with soft or sharp banks, as where the adhesive has flowed."""
     octave = int(np.floor(np.log2(width_um / 90)))
     rng = np.random.default_rng([seed, 22, octave % 2**32])
@@ -100,7 +98,7 @@ def _dust(
         for ix, iy in _cells(columns_um, rows_um, cell):
             rng = np.random.default_rng([seed, 24, size % 2**32, ix % 2**32, iy % 2**32])
             count = int(rng.poisson(share * rng.gamma(0.6, 1 / 0.6)))
-            x, y = (rng.random((count, 2)) + (ix, iy)).T * cell
+            x, y = (rng.random((count, 2)) + np.array([ix, iy])).T * cell
             gain = rng.uniform(0.2, 1.2, count) * substrate.relief
             j = np.rint((x - columns_um[0]) / pixel_um).astype(int)
             i = np.rint((y - rows_um[0]) / pixel_um).astype(int)
@@ -112,8 +110,9 @@ def _dust(
 
 
 def _cells(columns_um: Axis, rows_um: Axis, cell_um: float, margin_um: float = 0.0) -> list[tuple[int, int]]:
-    x0, x1 = np.floor((np.array([columns_um[0], columns_um[-1]]) + (-margin_um, margin_um)) / cell_um)
-    y0, y1 = np.floor((np.array([rows_um[0], rows_um[-1]]) + (-margin_um, margin_um)) / cell_um)
+    margin = np.array([-margin_um, margin_um])
+    x0, x1 = np.floor((columns_um[[0, -1]] + margin) / cell_um)
+    y0, y1 = np.floor((rows_um[[0, -1]] + margin) / cell_um)
     return [(ix, iy) for iy in range(int(y0), int(y1) + 1) for ix in range(int(x0), int(x1) + 1)]
 
 
@@ -140,7 +139,9 @@ def _features(
             i0, i1 = np.searchsorted(rows_um, (y - 2.5 * radius, y + 2.5 * radius))
             if i1 - i0 < 2 or j1 - j0 < 2:
                 continue
-            factor = _feature(own, kind, (columns_um[j0:j1] - x) / radius, (rows_um[i0:i1] - y) / radius, look)
+            factor = _feature(
+                own, kind, (columns_um[j0:j1] - x) / radius, (rows_um[i0:i1] - y) / radius, look
+            )
             level[i0:i1, j0:j1] *= 1 + np.float32(substrate.relief) * (factor - 1)
     np.maximum(level, 0.0, out=level)
 
@@ -158,12 +159,14 @@ def _feature(
     angle = rng.uniform(0, 2 * np.pi)
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     light = look.azimuth_rad - angle
-    return np.maximum(kind(rng, (c * u + s * v) * stretch, (c * v - s * u) / stretch, light), 0).astype(np.float32)
+    return np.maximum(kind(rng, (c * u + s * v) * stretch, (c * v - s * u) / stretch, light), 0).astype(
+        np.float32
+    )
 
 
 def _edge(rho: Image, softness: float) -> Image:
     """1 inside the unit circle, 0 outside, over ``softness`` of the radius."""
-    return np.clip((1 - rho) / np.float32(softness) + 0.5, 0, 1)
+    return np.asarray(np.clip((1 - rho) / np.float32(softness) + 0.5, 0, 1))
 
 
 def _hole(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image:
@@ -176,7 +179,7 @@ def _hole(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image:
         -(((rho - 1 - softness / 2) / float(rng.uniform(0.03, 0.16))) ** 2)
     )
     rim = rim * (1 + 0.6 * np.sign(side) * np.minimum(np.abs(side), 1))
-    return 1 - depth * inside * (1 - 0.6 * np.clip(side, 0, 1)) + rim
+    return np.asarray(1 - depth * inside * (1 - 0.6 * np.clip(side, 0, 1)) + rim)
 
 
 def _bubble(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image:
@@ -185,7 +188,7 @@ def _bubble(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image
     slope = np.where(rho < 1, rho * np.sqrt(np.clip(1 - rho**2, 0, 1)), 0) * 2
     side = (u * np.cos(light) + v * np.sin(light)) / np.maximum(rho, 0.05)
     ring = np.exp(-(((rho - 1) / float(rng.uniform(0.02, 0.1))) ** 2)) * float(rng.uniform(0.0, 0.7))
-    return 1 + float(rng.uniform(0.05, 0.5)) * slope * side + ring * (0.6 + 0.4 * side)
+    return np.asarray(1 + float(rng.uniform(0.05, 0.5)) * slope * side + ring * (0.6 + 0.4 * side))
 
 
 def _crater(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image:
@@ -193,7 +196,7 @@ def _crater(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image
     rho2 = u * u + v * v
     bell = np.exp(-rho2 / 0.5)
     side = u * np.cos(light) + v * np.sin(light)
-    return 1 - float(rng.uniform(0.1, 0.6)) * bell - float(rng.uniform(0.1, 0.7)) * bell * side
+    return np.asarray(1 - float(rng.uniform(0.1, 0.6)) * bell - float(rng.uniform(0.1, 0.7)) * bell * side)
 
 
 def _ridge(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image:
@@ -203,7 +206,7 @@ def _ridge(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image:
     along = np.exp(-((u / float(rng.uniform(0.8, 1.8))) ** 4))
     line = np.exp(-((across / width) ** 2))
     lee = np.exp(-(((across - 1.8 * width) / (1.5 * width)) ** 2)) * float(rng.uniform(0.0, 0.5))
-    return 1 + along * (float(rng.uniform(0.1, 0.9)) * line - lee) * (0.8 + 0.2 * np.sin(light))
+    return np.asarray(1 + along * (float(rng.uniform(0.1, 0.9)) * line - lee) * (0.8 + 0.2 * np.sin(light)))
 
 
 def _hollow(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image:
@@ -220,13 +223,13 @@ def _hollow(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image
     inside = _edge(rho, float(rng.uniform(0.03, 0.2)))
     edge = np.exp(-(((rho - 1.03) / 0.06) ** 2)) * float(rng.choice([0.0, 0.2, 0.6]))
     tilt = 0.3 * (u * np.cos(light) + v * np.sin(light))
-    return 1 - float(rng.uniform(0.15, 0.8)) * inside * (1 - tilt) + edge
+    return np.asarray(1 - float(rng.uniform(0.15, 0.8)) * inside * (1 - tilt) + edge)
 
 
 def _smudge(rng: np.random.Generator, u: Image, v: Image, light: float) -> Image:
     """Faint residue without an edge, lighter or darker."""
     strength = float(rng.uniform(-0.35, 0.35)) * (1 + 0.1 * np.sin(light))
-    return 1 + np.float32(strength) * np.exp(-(u * u + 2.5 * v * v) / 0.7)
+    return np.asarray(1 + np.float32(strength) * np.exp(-(u * u + 2.5 * v * v) / 0.7))
 
 
 _KINDS: Final = (_hole, _bubble, _crater, _ridge, _hollow, _smudge)

@@ -27,7 +27,9 @@ class Tile:
         levels = [texels]
         while len(levels[-1]) > 8:
             last = levels[-1]
-            levels.append((last[::2, ::2] + last[1::2, ::2] + last[::2, 1::2] + last[1::2, 1::2]) / np.float32(4))
+            levels.append(
+                (last[::2, ::2] + last[1::2, ::2] + last[::2, 1::2] + last[1::2, 1::2]) / np.float32(4)
+            )
         return cls(tuple(levels))
 
 
@@ -81,4 +83,6 @@ def sample(tile: Tile, columns: NDArray[np.float64], rows: NDArray[np.float64]) 
     fx = (columns - x0).astype(np.float32)
     fy = (rows - y0).astype(np.float32)[:, None]
     lines = texels[y0 % edge] * (1 - fy) + texels[(y0 + 1) % edge] * fy
-    return np.asarray(lines[:, x0 % edge] * (1 - fx) + lines[:, (x0 + 1) % edge] * fx)
+    return np.asarray(
+        np.take(lines, x0 % edge, axis=1) * (1 - fx) + np.take(lines, (x0 + 1) % edge, axis=1) * fx
+    )

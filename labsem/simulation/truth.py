@@ -131,7 +131,9 @@ def _borders(
         ahead = (slice(step, None), slice(None)) if axis == 0 else (slice(None), slice(step, None))
         behind = (slice(None, -step), slice(None)) if axis == 0 else (slice(None), slice(None, -step))
         border = labels[ahead] != labels[behind]
-        ratio = np.abs(image[ahead][border] - image[behind][border]) / np.maximum(noise[ahead][border] / 3, STEP_MIN / 3)
+        ratio = np.abs(image[ahead][border] - image[behind][border]) / np.maximum(
+            noise[ahead][border] / 3, STEP_MIN / 3
+        )
         ratio = np.minimum(ratio, 50)
         for side in (labels[ahead][border], labels[behind][border]):
             pairs += np.bincount(side, minlength=count + 1)

@@ -79,7 +79,7 @@ class World:
     @cached_property
     def cell_um(self) -> float:
         """Edge of a cell: nothing reaches beyond the next cell."""
-        return max(2.0 * self.reach_um, (8 * self._mean_area_um2 / self.scene.coverage) ** 0.5)
+        return float(max(2.0 * self.reach_um, (8 * self._mean_area_um2 / self.scene.coverage) ** 0.5))
 
     @cached_property
     def _shares(self) -> NDArray[np.float64]:
@@ -167,7 +167,9 @@ class World:
         pitch = component.median_um * 1.03
         rise = pitch * 3**0.5 / 2
         bodies: list[tuple[int, float, tuple[float, float, float] | None]] = []
-        for row in range(int(np.ceil(iy * self.cell_um / rise)), int(np.ceil((iy + 1) * self.cell_um / rise))):
+        for row in range(
+            int(np.ceil(iy * self.cell_um / rise)), int(np.ceil((iy + 1) * self.cell_um / rise))
+        ):
             shift = 0.5 * pitch * (row & 1)
             first = int(np.ceil((ix * self.cell_um - shift) / pitch))
             last = int(np.ceil(((ix + 1) * self.cell_um - shift) / pitch))
