@@ -22,10 +22,10 @@ def geometry_features(labels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDA
     Returns
     -------
     (N,) label values, ascending, and (N, 4): log of the area in pixels; solidity (area over the area of the convex
-    hull of its pixels); contact fraction (share of its boundary pixels with another particle within
-    ``CONTACT_GAP_PX``); edge contact (share of its boundary pixels on the frame's edge).
+    hull of its pixels); contact fraction (share of its boundary pixels with another particle at
+    most ``CONTACT_GAP_PX`` background pixels away); edge contact (share of its boundary pixels on the frame's edge).
     """
-    reach = 2 * CONTACT_GAP_PX + 1
+    reach = 2 * (CONTACT_GAP_PX + 1) + 1
     highest = maximum_filter(labels, reach, mode="constant", cval=0)
     lowest = minimum_filter(np.where(labels > 0, labels, _FAR), reach, mode="constant", cval=_FAR)
     ids: list[int] = []
