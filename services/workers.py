@@ -1,0 +1,90 @@
+"""A spawned process for inference or training, started under the allocator's environment."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from typing import Any, TypeVar
+
+from labsem.networks.allocator import ALLOCATOR_ENVIRONMENT
+
+T = TypeVar("T")
+
+Report = Callable[..., None]
+"""Given to a function that runs in a worker: what it is called with arrives at the caller's ``progress``."""
+
+_channel: Any = None
+
+
+def worker_pool(channel: Any = None) -> ProcessPoolExecutor:
+    """A pool of one process; it starts with the first :func:`submit`, ends with the pool or with this process."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=(channel,))
+
+
+@contextmanager
+def allocator_environment() -> Iterator[None]:
+    """Processes started inside get the allocator's settings; variables that are set already stay."""
+    added = {name: value for name, value in ALLOCATOR_ENVIRONMENT.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def run_in_worker(
+    function: Callable[..., T], *arguments: Any, progress: Callable[..., None] | None = None
+) -> T:
+    """``function(report, *arguments)`` in a worker; its result, or its exception.
+
+    What it reports is handed to ``progress`` in this thread. Function, arguments and reports are pickled.
+    """
+    channel = get_context("spawn").Queue()
+    with worker_pool(channel) as pool:
+        with allocator_environment():
+            future = pool.submit(_call, function, *arguments)
+        while True:
+            ended = future.done()
+            for message in _drain(channel):
+                if progress is not None:
+                    progress(*message)
+            if ended:
+                return future.result()
+
+
+def _drain(channel: Any, patience_s: float = 0.1) -> Iterator[tuple[Any, ...]]:
+    while True:
+        try:
+            yield channel.get(timeout=patience_s)
+        except queue.Empty:
+            return
+
+
+def _call(function: Callable[..., T], *arguments: Any) -> T:
+    def report(*message: Any) -> None:
+        if _channel is not None:
+            _channel.put(message)
+
+    return function(report, *arguments)
+
+
+def _begin(channel: Any) -> None:
+    """In the worker: Ctrl-C is the parent's to handle, and nothing outlives the parent."""
+    global _channel
+    _channel = channel
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, name="parent-watch", daemon=True).start()
