@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,20 @@ _UPSAMPLE = 10
 _BACKGROUND_SIGMA_PX = 32.0
 _SMOOTHING_PX = 2.0
 _ROTATION_TOLERANCE_DEG = 0.1
+
+
+class Rectangle(NamedTuple):
+    """Part of a frame, px."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def holds(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which points lie in it."""
+        inside: NDArray[np.bool_] = (x >= self.x0) & (x < self.x1) & (y >= self.y0) & (y < self.y1)
+        return inside
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,26 @@ class Registration:
     def clear(self) -> bool:
         """Whether the two frames show the same place beyond doubt."""
         return self.correlation >= CLEAR_CORRELATION
+
+    def common_area(
+        self, before_shape: tuple[int, int], after_shape: tuple[int, int]
+    ) -> tuple[Rectangle, Rectangle]:
+        """What both frames show, in pixels of the frame before and in those of the frame after.
+
+        The shapes are (height, width) in pixels of each frame.
+        """
+        height, width = before_shape
+        scale = after_shape[1] / width
+        after_height = after_shape[0] / scale
+        # Frames of other heights share their centre.
+        y = self.shift_y_px + (height - after_height) / 2
+        x0, x1 = max(0.0, self.shift_x_px), min(width, width + self.shift_x_px)
+        y0, y1 = max(0.0, y), min(height, after_height + y)
+        before = Rectangle(x0, y0, x1, y1)
+        after = Rectangle(
+            *(scale * value for value in (x0 - self.shift_x_px, y0 - y, x1 - self.shift_x_px, y1 - y))
+        )
+        return before, after
 
 
 def register_frames(
@@ -94,7 +128,7 @@ def register_frames(
     if not reference.any() or not moving.any():  # nothing to register by
         return Registration(0.0, 0.0, 0.0, 0.0, 0.0)
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
-    shift, _, _ = phase_cross_correlation(
+    shift, _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
         reference * window, moving * window, upsample_factor=_UPSAMPLE, normalization=None
     )
     shift_y, shift_x = float(shift[0]), float(shift[1])
@@ -112,7 +146,7 @@ def register_frames(
 def _prepare(pixels: NDArray[Any], factor: float) -> NDArray[np.float32]:
     """Bring to the working pixel size, and keep the structures between noise and shading."""
     block = max(1, int(1 / factor))
-    small = block_reduce(pixels, (block, block), np.mean).astype(np.float32) if block > 1 else pixels
+    small = block_reduce(pixels, (block, block), np.mean) if block > 1 else pixels  # type: ignore[no-untyped-call]
     rest = factor * block
     values = np.asarray(small, np.float32)
     if abs(rest - 1) > 1e-3:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, rotate
 
-from labsem.morphology.registration import register_frames
+from labsem.morphology.registration import Registration, register_frames
 
 
 def particles(seed: int, size: int = 900) -> np.ndarray:
@@ -81,3 +81,22 @@ def test_empty_frames_are_not_clear() -> None:
     found = register_frames(np.zeros((48, 64), np.uint8), np.zeros((48, 64), np.uint8), 100.0, 100.0)
     assert found is not None
     assert not found.clear
+
+
+def test_common_area_shows_the_same_points_in_both_frames() -> None:
+    found = register_frames(
+        frame(particles(5), 100, 120, 5, 0, 1), frame(particles(5), 130, 100, 5, 0, 2), 100.0, 100.0
+    )
+    assert found is not None
+    before, after = found.common_area((480, 640), (480, 640))
+    assert before == pytest.approx((0, 30, 620, 480), abs=1.5)
+    assert after == pytest.approx((20, 0, 640, 450), abs=1.5)
+    inside = before.holds(np.array([10.0, 630.0]), np.array([100.0, 100.0]))
+    assert inside.tolist() == [True, False]
+
+
+def test_common_area_in_pixels_of_each_frame() -> None:
+    exact = Registration(20.0, 0.0, 2.0, 0.9, 1.0)
+    before, after = exact.common_area((480, 640), (960, 1280))
+    assert before == (20, 0, 640, 480)
+    assert after == (0, 0, 1240, 960)

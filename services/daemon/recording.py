@@ -1,0 +1,243 @@
+"""What one transaction stores of an analysed frame: numbers, decision, acts, the sample, and the messages of it all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy.orm import Session
+
+from labsem import __version__
+from labsem.store import NotFoundError, acts, analyses, asking, inbox, instruments, journal
+from labsem.store.asking import Place
+from labsem.store.inbox import Leased
+from labsem.store.tables import FrameRow
+from schemas.acts import Act, ActState
+from schemas.base import utc_now
+from schemas.image import Acquisition, ImageAcquired
+from schemas.morphology import Decision, FrameMorphology
+from schemas.settings import Settings
+from services.daemon import comparing, summaries
+from services.daemon.comparing import Side
+from services.daemon.work import FrameProblem, FrameResult
+from services.policy import Attempts, FrameEvidence, PolicyDecision, decide
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredFrame:
+    """Where a stored frame lies and how it was taken."""
+
+    image_root: str
+    path: str
+    acquisition: Acquisition
+    scan_rotation_deg: float | None
+
+
+def frame_before(session: Session, event: ImageAcquired) -> StoredFrame | None:
+    """The frame that the event's frame is to better; None where it answers no act, or one that is not known here."""
+    act = _act(session, event)
+    if act is None or act.frame_before is None:
+        return None
+    row = session.get(FrameRow, act.frame_before)
+    if row is None:
+        return None
+    acquisition = _morphology(session, act.frame_before).acquisition
+    return StoredFrame(row.image_root, row.path, acquisition, row.scan_rotation_deg)
+
+
+def record(session: Session, leased: Leased, owner: str, result: FrameResult, settings: Settings) -> None:
+    """Store a frame's result with all that follows from it; to be called in one writing transaction.
+
+    Raises
+    ------
+    LeaseLostError
+        Where the frame went to another; the transaction must be rolled back.
+    """
+    inbox.finish(session, leased.inbox_id, owner)
+    event = _completed(leased.event, result)
+    morphology = _summary(event, result)
+    stream = settings.daemon.stream
+    act = None if leased.plain else _act(session, event)
+    superseded = _resolve(session, act, morphology, result)
+    decision = _decide(session, event, morphology, result, settings, plain=leased.plain)
+    morphology = morphology.model_copy(update={"decision": decision})
+    new = analyses.record_analysis(
+        session,
+        event=event,
+        payload=leased.payload,
+        stream=leased.stream,
+        morphology=morphology,
+        particles=result.particles.columns(),
+        segmentation=result.segmentation,
+        settings=_analysis_settings(settings),
+        code_version=__version__,
+    )
+    if not new:
+        log.info("frame_known")
+        return
+    if superseded is not None:
+        analyses.supersede(session, superseded, event.frame_id)
+    journal.append(session, stream, morphology)
+    summaries.send(session, stream, event.sample_id)
+    log.info(
+        "frame_recorded",
+        particles=morphology.particle_count,
+        uncertain_fraction=morphology.uncertain_fraction.value,
+        decision=decision.kind,
+        reasons=[reason.value for reason in decision.reasons],
+    )
+
+
+def reject(session: Session, leased: Leased, owner: str, problem: FrameProblem) -> None:
+    """Set a frame aside; the act that it was to answer has failed.
+
+    Raises
+    ------
+    LeaseLostError
+        Where the frame went to another; the transaction must be rolled back.
+    """
+    inbox.reject(
+        session, leased.inbox_id, owner, code=problem.code, message=problem.message, remedy=problem.remedy
+    )
+    act = None if leased.plain else _act(session, leased.event)
+    if act is not None and _answers(act, leased.event.frame_id):
+        acts.fail(session, act.act_id, f"the new frame was rejected: {problem.message}")
+
+
+def _completed(event: ImageAcquired, result: FrameResult) -> ImageAcquired:
+    names = (
+        "acquired_at",
+        "position_x_mm",
+        "position_y_mm",
+        "scan_rotation_deg",
+        "size_bytes",
+        "sha256",
+        "acquisition",
+    )
+    return event.model_copy(update={name: getattr(result, name) for name in names})
+
+
+def _summary(event: ImageAcquired, result: FrameResult) -> FrameMorphology:
+    fields: dict[str, Any] = result.numbers.fields()
+    return FrameMorphology(
+        frame_id=event.frame_id,
+        analysis_id=uuid4(),
+        sample_id=event.sample_id,
+        instrument_id=event.instrument_id,
+        acquired_at=event.acquired_at,
+        analysed_at=utc_now(),
+        acquisition=result.acquisition,
+        regime=result.regime,
+        model=result.model,
+        databar_rows=result.databar_rows,
+        act_id=event.act_id,
+        index=event.index,
+        labels=event.labels,
+        seconds=result.seconds,
+        **fields,
+    )
+
+
+def _resolve(session: Session, act: Act | None, after: FrameMorphology, result: FrameResult) -> UUID | None:
+    """Compare the frame with the one before; gives the id of the latter where the new one stands for it."""
+    if act is None or act.frame_before is None or not _answers(act, after.frame_id):
+        return None
+    analysis = analyses.current_analysis(session, act.frame_before)
+    before = _morphology(session, act.frame_before)
+    outcome = comparing.compare(
+        Side(before, analyses.particles(session, analysis)),
+        Side(after, result.particles.columns()),
+        result.registration,
+        act.reasons,
+    )
+    acts.resolve(session, act.act_id, outcome)
+    log.info("act_resolved", act_id=str(act.act_id), improved=outcome.improved, detail=outcome.detail)
+    return act.frame_before if comparing.supersedes(before, after, result.registration) else None
+
+
+def _decide(
+    session: Session,
+    event: ImageAcquired,
+    morphology: FrameMorphology,
+    result: FrameResult,
+    settings: Settings,
+    *,
+    plain: bool,
+) -> Decision:
+    evidence = FrameEvidence(
+        regime=result.regime,
+        uncertain_fraction=morphology.uncertain_fraction,
+        focus=morphology.focus,
+        signal_to_noise=morphology.signal_to_noise,
+        acquisition=morphology.acquisition,
+        position_x_mm=event.position_x_mm,
+        position_y_mm=event.position_y_mm,
+    )
+    status = None if plain else instruments.status(session, event.instrument_id)
+    capabilities = None if status is None else status.capabilities
+    rescans = settings.rescans
+    found = decide(evidence, settings=rescans, capabilities=capabilities)
+    if found.kind != "rescan":
+        return _told(found)
+    place = Place.of(
+        sample_id=event.sample_id,
+        instrument_id=event.instrument_id,
+        settings=rescans,
+        hfw_um=morphology.acquisition.hfw_um,
+        position_x_mm=event.position_x_mm,
+        position_y_mm=event.position_y_mm,
+        act_id=event.act_id,
+    )
+    tried = asking.tried(session, place, event.frame_id)
+    attempts = Attempts(site=tried.site, sample=tried.sample, hour=tried.hour)
+    found = decide(evidence, settings=rescans, capabilities=capabilities, attempts=attempts)
+    if found.kind != "rescan":
+        return _told(found)
+    asked = asking.create_rescan(
+        session,
+        place,
+        stream=settings.daemon.stream,
+        frame_before=event.frame_id,
+        reasons=found.reasons,
+        parameters=found.parameters,
+        settings=rescans,
+        labels=event.labels,
+    )
+    if asked.act is None:
+        return Decision(
+            kind="advised", reasons=found.reasons, detail=f"{found.detail}; not asked for: {asked.refusal}"
+        )
+    return Decision(kind="rescan", reasons=found.reasons, detail=found.detail, act_id=asked.act.act_id)
+
+
+def _told(found: PolicyDecision) -> Decision:
+    return Decision(kind=found.kind, reasons=found.reasons, detail=found.detail)
+
+
+def _act(session: Session, event: ImageAcquired) -> Act | None:
+    if event.act_id is None:
+        return None
+    try:
+        return acts.get(session, event.act_id)
+    except NotFoundError:
+        log.warning("act_unknown", act_id=str(event.act_id))
+        return None
+
+
+def _answers(act: Act, frame_id: UUID) -> bool:
+    return act.state is ActState.ACQUIRED and act.frame_after == frame_id
+
+
+def _morphology(session: Session, frame_id: UUID) -> FrameMorphology:
+    return FrameMorphology.read(analyses.current_analysis(session, frame_id).summary)
+
+
+def _analysis_settings(settings: Settings) -> dict[str, Any]:
+    """What the numbers depend on beside frame, model and code."""
+    return settings.models.model_dump(
+        mode="json", include={"precision", "display_width_m", "magnification_split"}
+    )

@@ -1,0 +1,81 @@
+"""A sample's summary: computed under its lock, kept as its latest, and sent."""
+
+from __future__ import annotations
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from labsem.morphology import FrameParticles, VarianceHistory, history_variance, summarize_sample
+from labsem.store import instruments, journal, queries, samples
+from schemas.morphology import SampleMorphology
+
+HISTORY_SAMPLES = 5
+"""Earlier samples of the instrument whose variance between frames stands in for a sample of few frames."""
+
+ENOUGH_FRAMES = 5
+"""From so many frames on a sample has a variance of its own."""
+
+
+def send(session: Session, stream: str, sample_id: str) -> SampleMorphology:
+    """Summarize a sample as it stands in this writing transaction, keep it, and journal it under the next revision."""
+    revision = samples.bump_revision(session, sample_id)
+    now = samples.condition(session, sample_id)
+    frames = queries.current_frames(session, sample_id)
+    particles = [_particles(frame) for frame in frames]
+    instrument_id = frames[-1].morphology.instrument_id if frames else None
+    instrument = None if instrument_id is None else instruments.get(session, instrument_id)
+    blocks = summarize_sample(
+        particles,
+        history=_history(session, sample_id, instrument_id, len(frames)),
+        scale_relative_uncertainty=instrument.scale_relative_uncertainty if instrument else None,
+        scale_verified=instrument.scale_verified if instrument else False,
+    )
+    summary = SampleMorphology(
+        sample_id=sample_id,
+        sample_name=now.sample_name,
+        sample_revision=revision,
+        state=now.state,
+        frames_pending=now.frames_pending,
+        acts_open=now.acts_open,
+        frames=len(frames),
+        blocks=blocks,
+        labels=now.labels,
+        flags=tuple(dict.fromkeys(flag for block in blocks for flag in block.flags)),
+    )
+    samples.record_summary(session, summary)
+    journal.append(session, stream, summary)
+    return summary
+
+
+def _history(
+    session: Session, sample_id: str, instrument_id: str | None, frames: int
+) -> VarianceHistory | None:
+    if instrument_id is None or frames >= ENOUGH_FRAMES:
+        return None
+    earlier = queries.earlier_samples(session, instrument_id, before_sample=sample_id, limit=HISTORY_SAMPLES)
+    if not earlier:
+        return None
+    return history_variance(
+        [[_particles(frame) for frame in queries.current_frames(session, each)] for each in earlier]
+    )
+
+
+def _particles(frame: queries.FrameParticles) -> FrameParticles:
+    morphology, columns = frame.morphology, frame.particles
+    ecd_um = columns["ecd_um"]
+    return FrameParticles(
+        frame_id=frame.frame_id,
+        hfw_um=morphology.acquisition.hfw_um,
+        width_px=morphology.width_px,
+        ecd_px=columns["ecd_px"],
+        ecd_um=None if morphology.acquisition.pixel_size_nm is None else np.asarray(ecd_um),
+        edge_weight=columns["edge_weight"],
+        certain=columns["certain"],
+        cut_by_edge=columns["cut_by_edge"],
+        aspect_ratio=columns["aspect_ratio"],
+        circularity_iso=columns["circularity_iso"],
+        solidity=columns["solidity"],
+        area_coverage=morphology.area_coverage,
+        detection_floor_um=morphology.detection_floor_um,
+        flags=morphology.flags,
+    )
