@@ -52,11 +52,12 @@ def all_cursors(session: Session) -> tuple[Cursor, ...]:
 
 def put(session: Session, stream: str, epoch: UUID, sequence: int, *, reader: str = DEFAULT_READER) -> None:
     """Move a cursor, in the transaction that stores the message; it may move back."""
+    moment = clock.now(session)
     row = session.get(CursorRow, (reader, stream))
     if row is None:
         row = CursorRow(reader=reader, stream=stream)
         session.add(row)
-    row.epoch, row.sequence, row.moved_at = epoch, sequence, clock.now(session)
+    row.epoch, row.sequence, row.moved_at = epoch, sequence, moment
     session.flush()
 
 

@@ -245,15 +245,10 @@ def requeue_owner(session: Session, owner_prefix: str) -> int:
 
 def counts(session: Session) -> Counts:
     """How much there is."""
-    frames = dict(
-        session.execute(
-            select(InboxRow.state, func.count())
-            .where(InboxRow.frame_id.is_not(None))
-            .group_by(InboxRow.state)
-        )
-        .tuples()
-        .all()
+    found = session.execute(
+        select(InboxRow.state, func.count()).where(InboxRow.frame_id.is_not(None)).group_by(InboxRow.state)
     )
+    frames = {state: count for state, count in found}  # noqa: C416 - dict() of rows does not type-check
     rejected = session.scalar(select(func.count()).where(RejectedRow.closed_at.is_(None))) or 0
     return Counts(frames.get(WAITING, 0), frames.get(LEASED, 0), frames.get(DONE, 0), rejected)
 

@@ -11,6 +11,10 @@ from sqlalchemy.orm import Session
 
 from labsem.store.tables import Base
 
+ROW_LOCK: dict[str, Any] = {"key_share": True}
+"""``with_for_update`` of a row that others refer to: FOR NO KEY UPDATE, since two transactions that had each
+inserted a row below it would wait for each other's FOR UPDATE for ever."""
+
 
 def insert_missing(session: Session, row: type[Base], values: Mapping[str, Any]) -> bool:
     """Insert a row where none conflicts with it; gives whether it was inserted.

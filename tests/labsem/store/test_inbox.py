@@ -138,7 +138,9 @@ def test_an_unsupported_event_is_taken_after_an_upgrade(
     event = make_event()
     with store.write() as session:
         inbox.take(session, make_envelope(event, schema_id="labsem.image-acquired/2"), event.to_bytes())
-    monkeypatch.setitem(__import__("schemas.registry").registry.EVENTS, "labsem.image-acquired/2", ImageAcquired)
+    monkeypatch.setitem(
+        __import__("schemas.registry").registry.EVENTS, "labsem.image-acquired/2", ImageAcquired
+    )
     with store.write() as session:
         assert rejected.retry(session, None) == 1
         leased = inbox.lease(session, owner="w", lease_s=60)
