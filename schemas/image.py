@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated
 from uuid import UUID
@@ -10,12 +11,15 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from schemas.base import Label, SampleId, Schema, SourceId, UtcTime
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
 
 def _inside_root(value: str) -> str:
     path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts or "\\" in value or ":" in value:
+    if path.is_absolute() or ".." in path.parts or "\\" in value or ":" in value or _CONTROL.search(value):
         raise ValueError(
-            "path must be relative to its image root, with forward slashes and without '..' or a drive"
+            "path must be relative to its image root, with forward slashes and without '..', a drive "
+            "or control characters"
         )
     return value
 

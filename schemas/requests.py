@@ -6,7 +6,6 @@ or ``{"ok": false, "error": {"code": …, "message": …}}``.
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -143,8 +142,8 @@ class SampleRow(Schema):
     frames: int
     frames_pending: int
     acts_open: int
-    first_frame_at: datetime | None
-    last_frame_at: datetime | None
+    first_frame_at: UtcTime | None
+    last_frame_at: UtcTime | None
 
 
 class SamplesAnswer(Schema):

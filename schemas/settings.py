@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+import pydantic_settings
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -197,3 +202,68 @@ def config_file() -> Path | None:
     data_dir = os.environ.get("LABSEM_DATA_DIR") or platformdirs.user_data_dir("labsem", appauthor=False)
     default = Path(data_dir) / "labsem.toml"
     return default if default.is_file() else None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings file and the environment; ``overrides`` win over both.
+
+    Raises
+    ------
+    SettingsError
+        Where they cannot be used; the message names file, field and remedy.
+    """
+    path = config_file()
+    origin = f"settings ({path or 'no file'}, and {_PREFIX}… variables)"
+    try:
+        return Settings(**overrides)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}; correct that line") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}; check its permissions") from None
+    except pydantic_settings.SettingsError as error:
+        raise SettingsError(f"{origin}: {error}; give a nested value as JSON or as {_PREFIX}A__B") from None
+    except ValidationError as error:
+        # Values are left out: one of them may be a password.
+        problems = "; ".join(_problem(item["loc"], item["type"], item["msg"]) for item in error.errors())
+        raise SettingsError(f"{origin}: {problems}") from None
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON types, for a person to see: passwords are replaced by ``***``."""
+    dump = settings.model_dump(mode="json")
+    if settings.database_url is not None:
+        dump["database_url"] = redacted_url(settings.database_url)
+    dump["instrument"]["options"] = _redacted_options(settings.instrument.options)
+    return dump
+
+
+def redacted_url(url: str) -> str:
+    """A database's URL with its passwords replaced by ``***``."""
+    parts = urlsplit(url)
+    account, at, host = parts.netloc.rpartition("@")
+    user, colon, _ = account.partition(":")
+    netloc = f"{user}:***{at}{host}" if colon else parts.netloc
+    query = parts.query
+    if any(_SECRET.search(name) for name, _ in parse_qsl(query)):
+        pairs = [(name, "***" if _SECRET.search(name) else value) for name, value in parse_qsl(query)]
+        query = urlencode(pairs, safe="*/:")
+    # Not by urlunsplit, which takes slashes from sqlite:////path and postgresql:///name.
+    return f"{parts.scheme}://{netloc}{parts.path}" + (f"?{query}" if query else "")
+
+
+_PREFIX = "LABSEM_"
+_SECRET = re.compile(r"password|secret|token|api_?key", re.IGNORECASE)
+_ENDPOINTS = ("events", "requests", "daemon_events", "daemon_requests")
+
+
+def _redacted_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: "***" if _SECRET.search(name) else value for name, value in options.items()}
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    field = ".".join(map(str, location)) or "settings"
+    if kind == "extra_forbidden":
+        return f"{field} is no setting of this version; remove it or correct its name"
+    if location and location[-1] in _ENDPOINTS and kind == "string_pattern_mismatch":
+        return f"{field} must be tcp://127.0.0.1:PORT; other addresses are refused, join two hosts by an SSH tunnel"
+    return f"{field}: {message[:1].lower()}{message[1:]}; correct it in the file or the environment"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 
 import zmq
 
 from labsem.streams.errors import EndpointError
 
 _LOOPBACK = re.compile(r"tcp://(?:127\.0\.0\.1|localhost):([0-9]{1,5})")
+_PREDECESSOR_S = 1.0  # ZeroMQ gives an address back only some time after its socket was closed
 
 
 def loopback(endpoint: str) -> str:
@@ -38,12 +40,18 @@ def bind(socket: zmq.Socket[bytes], endpoint: str) -> str:
         Where the address is not loopback or is taken.
     """
     address = loopback(endpoint)
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        raise EndpointError(
-            f"cannot bind {address}: {error.strerror}; stop the service that holds it or choose another port"
-        ) from error
+    deadline = time.monotonic() + _PREDECESSOR_S
+    while True:
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(0.02)
+                continue
+            raise EndpointError(
+                f"cannot bind {address}: {error.strerror}; stop the service that holds it or choose another port"
+            ) from error
+        break
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 
