@@ -119,6 +119,7 @@ class Target:
     detector: str | None = None
     dwell_time_ns: float | None = None
     frame_averages: int | None = None
+    working_distance_mm: float | None = None
     autofocus: bool = False
 
     @property
@@ -264,6 +265,8 @@ def go_to(microscope: Microscope, target: Target, timeout_s: float) -> None:
         wanted_ns = before.dwell_time_ns if target.dwell_time_ns is None else target.dwell_time_ns
         averages = before.frame_averages if target.frame_averages is None else target.frame_averages
         microscope.set_scan(nearest_dwell_time_ns(capabilities, wanted_ns), averages)
+    if target.working_distance_mm is not None:
+        microscope.set_working_distance(target.working_distance_mm)
     if target.autofocus:
         microscope.autofocus(timeout_s)
 

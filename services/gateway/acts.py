@@ -1,0 +1,126 @@
+"""The acts of the analysis side, as a gateway asks for them, and what an act has the microscope do."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from uuid import UUID, uuid4
+
+import structlog
+
+from drivers.base import MicroscopeState, Target
+from labsem.streams import RequestClient, RequestRefusedError, ServiceUnavailableError
+from schemas.acts import Act, ActKind
+from schemas.base import Schema
+from schemas.image import Acquisition, ImageAcquired
+from schemas.requests import ActsAnswer, Claim, Held, Report
+
+log = structlog.get_logger(__name__)
+
+ASK_TIMEOUT_S = 2.0
+PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 10.0
+NO_MOVE_MM = 5e-4
+"""A stage nearer than this to a place is left where it is."""
+
+
+class ActsClient:
+    """Claims and reports; where nobody answers it asks again later, and never waits long.
+
+    A claim whose answer was lost is asked again under its id, and a report until it is answered.
+    """
+
+    def __init__(self, endpoint: str, instrument_id: str) -> None:
+        self._client = RequestClient(endpoint, timeout_s=ASK_TIMEOUT_S, attempts=1)
+        self._instrument_id = instrument_id
+        self._claim_id = uuid4()
+        self._reports: deque[Report] = deque()
+        self._pause_s = PAUSE_MIN_S
+        self._ask_at_s = 0.0
+
+    def held(self) -> tuple[Act, ...] | None:
+        """Acts that the analysis side takes for running here; None where it does not answer."""
+        answer = self._ask(Held(instrument_id=self._instrument_id))
+        return None if answer is None else answer.acts
+
+    def claim(self) -> Act | None:
+        """The next act, which is now running; None where there is none or nobody answers."""
+        self._send_reports()
+        answer = self._ask(Claim(instrument_id=self._instrument_id, claim_id=self._claim_id))
+        if answer is None:
+            return None
+        self._claim_id = uuid4()
+        return answer.acts[0] if answer.acts else None
+
+    def report(self, act_id: UUID, reason: str) -> None:
+        """Say that an act has failed."""
+        log.warning("act_failed", act_id=str(act_id), reason=reason)
+        self._reports.append(Report(act_id=act_id, instrument_id=self._instrument_id, reason=reason[:500]))
+        self._send_reports()
+
+    @property
+    def due_in_s(self) -> float:
+        """Time until it is worth asking again."""
+        return max(self._ask_at_s - time.monotonic(), 0.0)
+
+    def _send_reports(self) -> None:
+        while self._reports and self._ask(self._reports[0]) is not None:
+            self._reports.popleft()
+
+    def _ask(self, request: Schema) -> ActsAnswer | None:
+        if self.due_in_s > 0:
+            return None
+        try:
+            answer = self._client.ask(request, ActsAnswer)
+        except ServiceUnavailableError as error:
+            self._ask_at_s = time.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
+            log.info("analysis_silent", error=str(error), again_in_s=self._pause_s)
+            return None
+        except RequestRefusedError as error:
+            # The row has moved on (expired, cancelled): an answer like any other.
+            log.warning("request_refused", request=type(request).__name__, error=str(error))
+            answer = ActsAnswer()
+        self._pause_s = PAUSE_MIN_S
+        return answer
+
+
+class UnclearActError(ValueError):
+    """An act from which no target follows; the message says what is missing."""
+
+
+def target_of(act: Act, before: ImageAcquired | None, state: MicroscopeState) -> Target:
+    """What a rescan has the microscope do.
+
+    What the act leaves open is as the frame before had it, and what that did not record as it stands. A
+    place where the stage already is needs no move.
+
+    Raises
+    ------
+    UnclearActError
+        Where the act is no rescan, or neither it nor the frame before names a place.
+    """
+    if act.kind is not ActKind.RESCAN:
+        raise UnclearActError(
+            f"this gateway does rescans, not an {act.kind.value}; upgrade labsem on its host"
+        )
+    wanted = act.parameters
+    was = before.acquisition if before is not None else Acquisition()
+    x_mm, y_mm = wanted.position_x_mm, wanted.position_y_mm
+    if before is not None:
+        x_mm = before.position_x_mm if x_mm is None else x_mm
+        y_mm = before.position_y_mm if y_mm is None else y_mm
+    if x_mm is None or y_mm is None:
+        raise UnclearActError(
+            f"neither the act nor the frame before it ({act.frame_before}) names a place; ask for one with its place"
+        )
+    there = abs(x_mm - state.x_mm) < NO_MOVE_MM and abs(y_mm - state.y_mm) < NO_MOVE_MM
+    return Target(
+        x_mm=None if there else x_mm,
+        y_mm=None if there else y_mm,
+        hfw_um=wanted.hfw_um or was.hfw_um,
+        detector=wanted.detector or was.detector,
+        dwell_time_ns=wanted.dwell_time_ns or was.dwell_time_ns,
+        frame_averages=wanted.frame_averages or was.frame_averages,
+        working_distance_mm=None if wanted.autofocus else was.working_distance_mm,
+        autofocus=wanted.autofocus,
+    )

@@ -1,0 +1,326 @@
+"""One instrument's gateway: its frames, its journal, and the acts that it claims."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from drivers.base import (
+    AcquiredFrame,
+    Microscope,
+    MicroscopeError,
+    MicroscopeState,
+    Target,
+    check_target,
+    go_to,
+    restore,
+)
+from labsem.frames import write_atomically
+from labsem.store import Store, journal
+from labsem.streams import MemoryCursors, Publisher, RequestServer, Subscriber
+from labsem.streams.stored import StoreJournal
+from schemas.acts import Act, ActChanged, ActState, InstrumentState, InstrumentStatus
+from schemas.envelope import Envelope
+from schemas.settings import Settings
+from services.gateway.acts import ActsClient, UnclearActError, target_of
+from services.gateway.frames import FrameShelf
+from services.gateway.plan import AcquisitionPlan, PlannedFrame
+
+log = structlog.get_logger(__name__)
+
+CLAIM_EVERY_S = 2.0
+STATUS_EVERY_S = 60.0
+RECONNECT_EVERY_S = 5.0
+MOVE_TIMEOUT_S = 120.0
+SCAN_TIMEOUT_FACTOR, SCAN_TIMEOUT_EXTRA_S = 3.0, 60.0
+PLANNED_TRIES = 3
+
+
+class Gateway:
+    """Acquires a plan's frames, does the rescans it claims, and publishes each frame.
+
+    Everything runs on the thread of :meth:`run`, so that the microscope does one thing at a time; sockets have
+    threads of their own. Apart from its plan only a claimed act moves the stage: events merely wake it.
+
+    Parameters
+    ----------
+    microscope
+        Not yet connected.
+    plan
+        Frames that it acquires by itself, after the rescans that wait.
+    """
+
+    def __init__(
+        self, settings: Settings, microscope: Microscope, plan: AcquisitionPlan | None = None
+    ) -> None:
+        own = settings.instrument
+        self._settings, self._microscope = settings, microscope
+        self._planned = list(plan.frames) if plan is not None else []
+        self._interval_s = plan.interval_s if plan is not None else 0.0
+        self._stream = f"gateway.{own.instrument_id}"
+        self._acts = ActsClient(own.daemon_requests, own.instrument_id)
+        self._restore_file = settings.data_dir / f"gateway-{own.instrument_id}.restore.json"
+        self._wake = threading.Event()
+        self._state = InstrumentState.FAULT
+        self._detail = "not connected"
+        self._status_at_s = self._claim_at_s = self._plan_at_s = self._connect_at_s = 0.0
+        self._settled_before = False
+        self._plan_focus_mm: float | None = None
+        self._tries = 0
+        self.frames_done = 0
+        """Frames acquired and announced since :meth:`run` began."""
+
+    @property
+    def plan_left(self) -> int:
+        """Planned frames not yet acquired."""
+        return len(self._planned)
+
+    def run(self, stop: threading.Event, started: Callable[[], None] | None = None) -> None:
+        """Work until ``stop`` is set; the frame in hand is finished.
+
+        Parameters
+        ----------
+        started
+            Called once sockets are bound, the microscope was asked to connect, and orphans and status are
+            journalled.
+
+        Raises
+        ------
+        MicroscopeError
+            Where the microscope cannot be connected at start, and trying again would not help.
+        StoreError, StreamError
+            Where the journal cannot be opened, or an address cannot be bound.
+        """
+        own = self._settings.instrument
+        url = f"sqlite:///{(self._settings.data_dir / f'gateway-{own.instrument_id}.sqlite').as_posix()}"
+        with ExitStack() as stack:
+            self._store = stack.enter_context(Store.open(url, lock=True, upgrade="always"))
+            kept = StoreJournal(self._store, self._stream)
+            self._shelf = FrameShelf(
+                self._store,
+                self._stream,
+                folder=self._settings.image_roots.get(own.image_root, self._settings.data_dir / "images"),
+                image_root=own.image_root,
+                instrument_id=own.instrument_id,
+                device=self._microscope.name,
+            )
+            self._publisher = stack.enter_context(Publisher(kept, own.events))
+            stack.enter_context(RequestServer(own.requests, service=self._stream, journals=[kept]))
+            self._shelf.announce_orphans()
+            stack.callback(self._microscope.close)
+            self._connect(at_start=True)
+            stack.enter_context(
+                Subscriber(
+                    own.instrument_id,
+                    own.daemon_events,
+                    own.daemon_requests,
+                    MemoryCursors(),
+                    self._told,
+                    start="now",
+                )
+            )
+            if started is not None:
+                started()
+            log.info("gateway_started", instrument=own.instrument_id, driver=self._microscope.name)
+            while not stop.is_set():
+                if not self._step():
+                    self._wake.wait(0.1)
+                    self._wake.clear()
+        log.info("gateway_stopped", instrument=own.instrument_id, frames=self.frames_done)
+
+    def _step(self) -> bool:
+        """Do one thing; whether there was one."""
+        now_s = time.monotonic()
+        if now_s - self._status_at_s > STATUS_EVERY_S:
+            self._publish_status()
+        if self._state is InstrumentState.FAULT:
+            if now_s < self._connect_at_s:
+                return False
+            self._connect()
+            return True
+        if now_s >= self._claim_at_s:
+            self._claim_at_s = now_s + CLAIM_EVERY_S
+            act = self._claim()
+            if act is not None:
+                self._claim_at_s = 0.0
+                self._do(act)
+                return True
+        if self._planned and now_s >= self._plan_at_s:
+            self._acquire_planned(self._planned[0])
+            self._claim_at_s = 0.0
+            return True
+        return False
+
+    def _told(self, _session: None, envelope: Envelope, name: str, payload: bytes) -> None:
+        """Wake up for what may be claimed; events never do more."""
+        if not name.startswith("act-changed/"):
+            return
+        change = ActChanged.read(payload)
+        if (
+            change.instrument_id == self._settings.instrument.instrument_id
+            and change.state is ActState.APPROVED
+        ):
+            log.debug("woken", event_id=str(envelope.event_id), act_id=str(change.act_id))
+            self._claim_at_s = 0.0
+            self._wake.set()
+
+    def _claim(self) -> Act | None:
+        if not self._settled_before:
+            held = self._acts.held()
+            if held is None:
+                return None
+            self._settle(held)
+            self._settled_before = True
+        return self._acts.claim()
+
+    def _settle(self, held: tuple[Act, ...]) -> None:
+        """Give up what an earlier run left unfinished; what a frame answers, the daemon learns from the journal."""
+        for act in held:
+            if self._shelf.answer(act.act_id) is None:
+                self._acts.report(act.act_id, "interrupted: the gateway ended before a frame was taken")
+
+    def _do(self, act: Act) -> None:
+        log.info("act_claimed", act_id=str(act.act_id), reasons=[reason.value for reason in act.reasons])
+        before = self._shelf.event(act.frame_before) if act.frame_before is not None else None
+        try:
+            state = self._microscope.state()
+            target = target_of(act, before, state)
+            check_target(self._microscope.name, self._microscope.capabilities(), target)
+        except UnclearActError as error:
+            self._acts.report(act.act_id, str(error))
+            return
+        except MicroscopeError as error:
+            self._acts.report(act.act_id, str(error))
+            self._look_at(error)
+            return
+        frame = self._acquire(target, state, lambda error: self._acts.report(act.act_id, str(error)))
+        if frame is not None:
+            self._put(frame, act.sample_id, act.labels, act.act_id)
+
+    def _acquire_planned(self, planned: PlannedFrame) -> None:
+        def failed(error: MicroscopeError) -> None:
+            self._tries += 1
+            if error.retryable and self._tries < PLANNED_TRIES:
+                log.warning("planned_frame_failed", error=str(error), again=True)
+                return
+            log.error("planned_frame_given_up", sample_id=planned.sample_id, error=str(error))
+            self._next_planned()
+
+        try:
+            state = self._microscope.state()
+        except MicroscopeError as error:
+            failed(error)
+            self._look_at(error)
+            return
+        frame = self._acquire(planned.target(self._plan_focus_mm), state, failed)
+        if frame is not None:
+            self._plan_focus_mm = frame.acquisition.working_distance_mm
+            self._put(frame, planned.sample_id, planned.labels, None)
+            self._next_planned()
+
+    def _next_planned(self) -> None:
+        del self._planned[0]
+        self._tries = 0
+        self._plan_at_s = time.monotonic() + self._interval_s
+
+    def _acquire(
+        self, target: Target, state: MicroscopeState, failed: Callable[[MicroscopeError], None]
+    ) -> AcquiredFrame | None:
+        """A frame of a target; where a step fails, tell of it and put the microscope back to ``state``."""
+        write_atomically(self._restore_file, json.dumps(asdict(state)).encode())
+        try:
+            go_to(self._microscope, target, MOVE_TIMEOUT_S)
+            frame = self._microscope.acquire(self._scan_timeout_s())
+        except MicroscopeError as error:
+            failed(error)
+            self._look_at(error)
+            self._put_back()
+            return None
+        self._restore_file.unlink(missing_ok=True)
+        return frame
+
+    def _scan_timeout_s(self) -> float:
+        state, able = self._microscope.state(), self._microscope.capabilities()
+        pixels = (able.width_px or 4096) * (able.height_px or 4096)
+        return (
+            SCAN_TIMEOUT_EXTRA_S
+            + SCAN_TIMEOUT_FACTOR * pixels * state.frame_averages * state.dwell_time_ns * 1e-9
+        )
+
+    def _put(
+        self, frame: AcquiredFrame, sample_id: str, labels: tuple[str, ...], act_id: UUID | None
+    ) -> None:
+        event = self._shelf.put(frame, sample_id=sample_id, act_id=act_id, labels=labels)
+        self._publisher.wake()
+        self.frames_done += 1
+        log.info(
+            "frame_acquired",
+            frame_id=str(event.frame_id),
+            sample_id=sample_id,
+            act_id=None if act_id is None else str(act_id),
+        )
+
+    def _put_back(self) -> None:
+        """Restore what was noted before the last target, where that is still to be done."""
+        if self._state is InstrumentState.FAULT or not self._restore_file.exists():
+            return
+        try:
+            noted: dict[str, Any] = json.loads(self._restore_file.read_bytes())
+            restore(self._microscope, MicroscopeState(**noted), MOVE_TIMEOUT_S)
+        except (ValueError, TypeError) as error:
+            log.warning("restore_file_unreadable", path=str(self._restore_file), error=str(error))
+        except MicroscopeError as error:
+            log.error("restore_failed", error=str(error))
+            self._fault(error)
+            return
+        self._restore_file.unlink(missing_ok=True)
+
+    def _look_at(self, error: MicroscopeError) -> None:
+        """After an error: a fault where the microscope does not answer any more."""
+        try:
+            self._microscope.state()
+        except MicroscopeError:
+            self._fault(error)
+
+    def _fault(self, error: MicroscopeError) -> None:
+        self._connect_at_s = time.monotonic() + RECONNECT_EVERY_S
+        self._change(InstrumentState.FAULT, str(error))
+
+    def _connect(self, *, at_start: bool = False) -> None:
+        try:
+            self._microscope.connect(MOVE_TIMEOUT_S)
+            self._microscope.state()
+        except MicroscopeError as error:
+            if at_start and not error.retryable:
+                raise
+            log.warning("connect_failed", error=str(error), again_in_s=RECONNECT_EVERY_S)
+            self._fault(error)
+            return
+        self._change(InstrumentState.AVAILABLE, "")
+        self._put_back()
+
+    def _change(self, state: InstrumentState, detail: str) -> None:
+        if (state, detail) != (self._state, self._detail):
+            self._state, self._detail = state, detail
+            self._publish_status()
+
+    def _publish_status(self) -> None:
+        self._status_at_s = time.monotonic()
+        status = InstrumentStatus(
+            instrument_id=self._settings.instrument.instrument_id,
+            state=self._state,
+            driver=self._microscope.name,
+            capabilities=self._microscope.capabilities(),
+            detail=self._detail,
+        )
+        with self._store.write() as session:
+            journal.append(session, self._stream, status)
+        self._publisher.wake()
