@@ -110,10 +110,11 @@ class SqliteCursors:
             try:
                 yield self._connection
                 self._connection.execute(_PUT, (stream, str(position.epoch), position.sequence))
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def gap(self, gap: Gap) -> None:
         """See :class:`Cursors`; the file keeps the position only."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
@@ -76,7 +76,6 @@ class Reader:
             )
         self.garbage: list[tuple[list[bytes], str]] = []
         self.gaps: list[object] = []
-        self.came = threading.Condition()
         self.fail: Callable[[int], None] = lambda number: None
 
     def take(self, connection: sqlite3.Connection, envelope: Envelope, topic: str, payload: bytes) -> None:
@@ -99,9 +98,13 @@ class Reader:
             **options,
         )
 
+    def __len__(self) -> int:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return int(connection.execute("SELECT count(*) FROM message").fetchone()[0])
+
     @property
     def numbers(self) -> list[int]:
-        with sqlite3.connect(self.path) as connection:
+        with closing(sqlite3.connect(self.path)) as connection:
             return [int(row[0]) for row in connection.execute("SELECT detail FROM message ORDER BY rowid")]
 
 

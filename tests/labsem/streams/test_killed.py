@@ -41,11 +41,11 @@ def addresses(source):
 def test_a_publisher_killed_amid_its_messages(addresses, tmp_path, reader, until):
     with reader.subscriber(addresses) as subscriber:
         with publishing(tmp_path, addresses, last=100_000):
-            until(lambda: len(reader.numbers) > 20, 60)
+            until(lambda: len(reader) > 20, 60)
         committed = addresses.journal.bounds().last
         assert committed < 100_000
         with publishing(tmp_path, addresses, last=committed + 50):
-            until(lambda: len(reader.numbers) >= committed + 50, 60)
+            until(lambda: len(reader) >= committed + 50, 60)
         assert subscriber.alive
     assert reader.numbers == list(range(1, committed + 51))
     assert reader.gaps == []
@@ -70,7 +70,7 @@ def test_a_subscriber_killed_amid_its_messages(source, reader, until):
     )
     try:
         number = 0
-        while number < 30 or len(reader.numbers) < 10:
+        while number < 30 or len(reader) < 10:
             source.append(number + 1, number + 2)
             number += 2
     finally:
@@ -78,6 +78,6 @@ def test_a_subscriber_killed_amid_its_messages(source, reader, until):
         child.communicate()
     source.append(number + 1)
     with reader.subscriber(source):
-        until(lambda: len(reader.numbers) > number)
+        until(lambda: len(reader) > number)
     assert reader.numbers == list(range(1, number + 2))
     assert reader.gaps == []

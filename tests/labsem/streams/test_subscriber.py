@@ -21,9 +21,9 @@ def test_what_was_journalled_before_and_what_comes_after_is_taken_in_order(sourc
     source.append(*range(1, 1201))  # more than one page of replay
     source.start()
     with reader.subscriber(source):
-        until(lambda: len(reader.numbers) == 1200)
+        until(lambda: len(reader) == 1200)
         source.append(*range(1201, 1211))
-        until(lambda: len(reader.numbers) == 1210)
+        until(lambda: len(reader) == 1210)
     assert reader.numbers == list(range(1, 1211))
     assert reader.gaps == []
     assert reader.garbage == []
@@ -54,10 +54,10 @@ def test_a_gap_on_the_wire_is_replayed(source, reader, until):
             source.append(*range(10, 31))
             for entry in source.journal.read(9, 100)[::3]:
                 socket.send_multipart([entry.topic.encode(), entry.envelope.encode(), entry.payload.encode()])
-            until(lambda: len(reader.numbers) >= 28)
+            until(lambda: len(reader) >= 28)
             for entry in source.journal.read(0, 100)[::-1]:  # all again, in the wrong order
                 socket.send_multipart([entry.topic.encode(), entry.envelope.encode(), entry.payload.encode()])
-            until(lambda: len(reader.numbers) == 30)
+            until(lambda: len(reader) == 30)
             socket.send_multipart([b"heartbeat/", b"{}"])
             until(lambda: len(reader.garbage) == 1)  # all before it was looked at
     assert reader.numbers == list(range(1, 31))
@@ -82,7 +82,7 @@ def test_the_cursor_outlives_the_subscriber(source, reader, new_reader, until):
     source.append(3, 4)
     again = new_reader()
     with again.subscriber(source) as subscriber:
-        until(lambda: len(again.numbers) >= 4)
+        until(lambda: len(again) >= 4)
         assert subscriber.positions[source.stream].sequence == 4
     again.cursors.close()
     assert again.numbers == [1, 2, 3, 4]
@@ -122,7 +122,7 @@ def test_a_pruned_journal_is_a_visible_gap_and_is_read_on(source, reader, new_re
     _forget(source, through=4)
     again = new_reader()
     with again.subscriber(source):
-        until(lambda: len(again.numbers) >= 4)
+        until(lambda: len(again) >= 4)
     again.cursors.close()
     assert again.numbers == [1, 2, 5, 6]
     (gap,) = again.gaps
@@ -216,7 +216,7 @@ def test_a_transient_error_has_the_message_tried_again(source, reader, until):
     source.start()
     source.append(1, 2, 3)
     with reader.subscriber(source):
-        until(lambda: len(reader.numbers) >= 3)
+        until(lambda: len(reader) >= 3)
     assert reader.numbers == [1, 2, 3]
     assert refusals == []
 
