@@ -134,7 +134,8 @@ class Segmenter:
         if threads is not None:
             torch.set_num_threads(threads)
         models: dict[Regime, tuple[Manifest, Detector, dict[str, NDArray[np.float64]]]] = {}
-        for manifest in list_manifests(folder):
+        # A model of fewer regimes is the more particular one and wins.
+        for manifest in sorted(list_manifests(folder), key=lambda each: -len(each.regimes)):
             tensors = load_weights(verify(manifest, folder))
             extra = {
                 name: tensors.pop(name).double().numpy() for name in list(tensors) if name.startswith("ood.")
@@ -149,7 +150,7 @@ class Segmenter:
             fold_batch_norms(network.backbone)
             detector = Detector(network, precision=precision)
             for regime in manifest.regimes:
-                if regime in models:
+                if regime in models and len(models[regime][0].regimes) == len(manifest.regimes):
                     raise WeightsError(
                         f"{models[regime][0].name} and {manifest.name} both serve regime {regime.value}; remove one"
                     )

@@ -1,9 +1,10 @@
-"""The images of a training or a validation, in memory."""
+"""The images of a training and its validation, in memory."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labsem.evaluation.run import route_image
+from labsem.normalisation import grey_levels, normalise
+from labsem.simulation import SIMULATOR_VERSION, write_dataset
 from labsem.training.datasets import LabelledImage, read_dataset
 from labsem.training.sampling import TrainingImage
 from labsem.training.splits import SPLIT_NAMES, load_split
@@ -19,41 +22,54 @@ from schemas.morphology import Regime
 if TYPE_CHECKING:
     from labsem.training.train import TrainingOptions
 
-
 VALIDATION_EVERY = 5
 """Of images that no committed split lists, one in so many validates."""
 
+SIMULATED_REGIMES: dict[Regime, Literal["low", "high", "both"]] = {
+    Regime.LOW: "low",
+    Regime.HIGH: "high",
+    Regime.JOINT: "both",
+}
 
-def training_images(options: TrainingOptions) -> list[list[TrainingImage]]:
-    """Images to learn from, one list for each data set, the simulator's last.
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set in memory: its two parts, and the regime that each image's own scale routes it to."""
+
+    name: str
+    training: list[TrainingImage]
+    validation: list[TrainingImage]
+    regimes: dict[str, Regime]
+
+
+def load_datasets(options: TrainingOptions) -> list[DataSet]:
+    """The data sets of a training, the simulator's last.
 
     Raises
     ------
     labsem.training.datasets.DatasetError
         Where a folder cannot be read.
     """
-    datasets = [load_images(folder, "train", options.regime) for folder in options.data]
+    datasets = [load_dataset(folder, options.regime) for folder in options.data]
     if options.simulated:
-        from labsem.simulation import write_dataset
-
         with tempfile.TemporaryDirectory() as folder:
-            write_dataset(
-                Path(folder),
-                options.simulated,
-                seed=options.seed,
-                regime="both" if options.regime is Regime.JOINT else options.regime.value,
-            )
-            datasets.append(load_images(Path(folder), "train", options.regime))
+            write_dataset(Path(folder), options.simulated, options.seed, SIMULATED_REGIMES[options.regime])
+            name = f"labsem simulator {SIMULATOR_VERSION}, seed {options.seed}"
+            datasets.append(load_dataset(Path(folder), options.regime, name))
     return datasets
 
 
-def load_images(folder: Path, part: Literal["train", "validation"], regime: Regime) -> list[TrainingImage]:
-    """The labelled images of one part of a folder that belong to a regime (joint: all)."""
-    return [
-        to_training_image(image)
-        for image in select_part(read_dataset(folder), part)
-        if regime is Regime.JOINT or route_image(image) is regime
-    ]
+def load_dataset(folder: Path, regime: Regime, name: str | None = None) -> DataSet:
+    """Training and validation images of a folder that belong to a regime (joint: all)."""
+    images = read_dataset(folder)
+    regimes = {image.id: route_image(image) for image in images}
+    chosen = [image for image in images if regime is Regime.JOINT or regimes[image.id] is regime]
+    return DataSet(
+        name=name or folder.name,
+        training=[to_training_image(image) for image in select_part(chosen, "train")],
+        validation=[to_training_image(image) for image in select_part(chosen, "validation")],
+        regimes=regimes,
+    )
 
 
 def select_part(images: Sequence[LabelledImage], part: Literal["train", "validation"]) -> list[LabelledImage]:
@@ -62,7 +78,7 @@ def select_part(images: Sequence[LabelledImage], part: Literal["train", "validat
     An image of a committed test part is in neither, whatever folder it lies in.
     """
     splits = [load_split(name) for name in SPLIT_NAMES]
-    listed = frozenset().union(*(split.ids for split in splits))
+    listed = frozenset[str]().union(*(split.ids for split in splits))
     wanted = frozenset(image_id for split in splits for image_id in split.part(part))
     others = [image.id for image in images if image.id not in listed]
     validation = frozenset(others[VALIDATION_EVERY - 2 :: VALIDATION_EVERY])
@@ -84,6 +100,4 @@ def to_training_image(image: LabelledImage) -> TrainingImage:
 def _to_8_bit(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
-    from labsem.normalisation import grey_levels, normalise
-
     return np.rint(normalise(pixels, grey_levels(pixels)) * 255).astype(np.uint8)

@@ -18,9 +18,9 @@ from labsem.evaluation.detection import match
 from labsem.evaluation.overlap import find_overlaps
 from labsem.networks.architecture import Architecture, ParticleNetwork
 from labsem.networks.folding import fold_batch_norms
-from labsem.networks.manifest import Calibration, Manifest, load_weights
+from labsem.networks.manifest import Calibration, Input, Manifest, load_weights
 from labsem.networks.segmenter import Detector, to_segmentation
-from labsem.training.calibrate import calibrate, fit_out_of_distribution
+from labsem.training.calibrate import INPUTS, calibrate, fit_out_of_distribution
 from labsem.training.sampling import TrainingImage
 from schemas.base import utc_now
 from schemas.morphology import Regime
@@ -40,6 +40,7 @@ def publish(
     training: Sequence[TrainingImage],
     validation: Mapping[Regime, Sequence[TrainingImage]],
     provenance: Mapping[str, object],
+    inputs: Sequence[Input] = INPUTS,
     licence: str = LICENCE,
     limits: Sequence[str] = (),
 ) -> Manifest:
@@ -53,6 +54,8 @@ def publish(
         Images of each regime that the model is to serve; thresholds and calibrations are found on them.
     provenance
         What the manifest says of the training.
+    inputs
+        Sizes of the network's input to choose from.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def publish(
     regimes: dict[Regime, Calibration] = {}
     metrics: dict[str, object] = {}
     for regime, images in validation.items():
-        regimes[regime] = calibrate(detector, images)
+        regimes[regime] = calibrate(detector, images, inputs)
         metrics[regime.value] = validation_metrics(detector, regimes[regime], images)
         log.info("regime calibrated", regime=regime.value, **metrics[regime.value])  # type: ignore[arg-type]
     reference = next(iter(regimes.values()))

@@ -44,6 +44,11 @@ class TrainingImage:
     labels: NDArray[np.int32]
     uncertain: frozenset[int] | None
 
+    @property
+    def particles(self) -> int:
+        """How many particles are labelled."""
+        return int(np.count_nonzero(np.bincount(self.labels.ravel())[1:]))
+
 
 @dataclass(frozen=True)
 class Crop:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from labsem.networks.architecture import Architecture, ParticleNetwork, load_imagenet
-from labsem.training.material import training_images
-from labsem.training.sampling import CROP_PX, Crop, CropSampler
+from labsem.training.sampling import CROP_PX, Crop, CropSampler, TrainingImage
 from schemas.morphology import Regime
 
 log = structlog.get_logger(__name__)
@@ -164,8 +163,10 @@ class Training:
         self.step, self.seconds = state["step"], state["seconds"]
 
 
-def train(options: TrainingOptions, progress: Progress | None = None) -> Path:
-    """Train and return the checkpoint, whose averaged weights ``labsem.training.publish`` turns into a model.
+def train(
+    options: TrainingOptions, datasets: Sequence[Sequence[TrainingImage]], progress: Progress | None = None
+) -> Path:
+    """Train on data sets in memory and return the checkpoint, whose averaged weights can be published.
 
     Raises
     ------
@@ -177,7 +178,7 @@ def train(options: TrainingOptions, progress: Progress | None = None) -> Path:
         Where the loss is no longer finite.
     """
     options.output.mkdir(parents=True, exist_ok=True)
-    sampler = CropSampler(training_images(options), options.seed, options.crop_px)
+    sampler = CropSampler(datasets, options.seed, options.crop_px)
     training = Training(options)
     log.info("training begins", step=training.step, device=str(training.device), regime=options.regime.value)
     with (options.output / HISTORY).open("a" if options.resume else "w", newline="") as file:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from labsem.evaluation import EvaluationReport
+    from labsem.networks.manifest import Manifest
     from labsem.training.train import TrainingOptions
     from schemas.settings import ModelSettings
     from services.workers import Report
@@ -49,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     data: Annotated[list[Path], typer.Option(help="Folder of labelled images; may be given several times.")],
-    out: Annotated[Path, typer.Option(help="Folder of the checkpoint and the losses.")],
+    out: Annotated[Path, typer.Option(help="Folder of checkpoint, losses, weights and manifest.")],
     regime: Annotated[RegimeChoice, typer.Option(help="auto trains the joint model.")] = RegimeChoice.AUTO,
     minutes: Annotated[float | None, typer.Option(help="How long; default an hour.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="How many steps, instead of minutes.")] = None,
@@ -82,26 +83,27 @@ def train(
     }
     try:
         with _bar("training") as update:
-            checkpoint = run_in_worker(_train, given, progress=lambda done, text: update(done, 1.0, text))
+            manifest = run_in_worker(_train, given, progress=lambda done, text: update(done, 1.0, text))
     except ValidationError as error:
         raise typer.BadParameter("; ".join(item["msg"] for item in error.errors())) from error
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
         fail(str(error))
     if as_json:
-        print_json({"checkpoint": str(checkpoint)})
+        print_json(manifest)
     else:
-        show(f"checkpoint: {checkpoint}")
+        show(f"{manifest.name} in {out}; use it with LABSEM_MODELS__FOLDER={out}")
 
 
-def _train(report: Report, given: dict[str, Any]) -> Path:
-    from labsem.training.train import TrainingOptions, train
+def _train(report: Report, given: dict[str, Any]) -> Manifest:
+    from labsem.training.pipeline import train_model
+    from labsem.training.train import TrainingOptions
 
     options: TrainingOptions = TrainingOptions.model_validate(given)
 
     def progress(done: float, losses: dict[str, float], seconds_left: float) -> None:
         report(done, f"loss {sum(losses.values()):.3f}, {seconds_left / 60:.0f} min left")
 
-    return train(options, progress)
+    return train_model(options, progress)
 
 
 def evaluate(
