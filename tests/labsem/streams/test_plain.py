@@ -65,12 +65,14 @@ def test_a_publisher_that_starts_later(got, until):
     with sockets.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with PlainSubscriber("lab", f"tcp://127.0.0.1:{port}", got.append):
-        with zmq.Context.instance().socket(zmq.XPUB) as publisher:
-            publisher.bind(f"tcp://127.0.0.1:{port}")
-            assert publisher.recv() == b"\x01"
-            publisher.send(EVENT)
-            until(lambda: got == [EVENT])
+    with (
+        PlainSubscriber("lab", f"tcp://127.0.0.1:{port}", got.append),
+        zmq.Context.instance().socket(zmq.XPUB) as publisher,
+    ):
+        publisher.bind(f"tcp://127.0.0.1:{port}")
+        assert publisher.recv() == b"\x01"
+        publisher.send(EVENT)
+        until(lambda: got == [EVENT])
 
 
 def test_a_transient_error_has_the_message_tried_again_and_another_ends_the_thread(got, until):
