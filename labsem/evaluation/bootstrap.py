@@ -59,15 +59,16 @@ def bootstrap_interval(
     values = [value for value in drawn if value is not None]
     if 2 * len(values) < resamples:
         return None
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return _percentiles(values, level)
 
 
 def mean_interval(
     values: NDArray[np.float64], resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float] | None:
-    """95 % interval of a mean over images."""
-    return bootstrap_interval(len(values), lambda drawn: float(values[drawn].mean()), resamples, seed=seed)
+    """95 % interval of a mean over images; None with fewer than two."""
+    if len(values) < 2:
+        return None
+    return _percentiles(_resampled_means(values, resamples, seed))
 
 
 def paired_bootstrap(
@@ -85,7 +86,16 @@ def paired_bootstrap(
             f"a paired comparison needs the same images twice, two at least; got {len(first)} and {len(second)}"
         )
     gain = first - second
-    drawn = np.random.default_rng(seed).integers(0, len(gain), (resamples, len(gain)))
-    means = gain[drawn].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return PairedDifference(float(gain.mean()), (float(low), float(high)), float((means <= 0).mean()))
+    means = _resampled_means(gain, resamples, seed)
+    return PairedDifference(float(gain.mean()), _percentiles(means), float((means <= 0).mean()))
+
+
+def _resampled_means(values: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+    drawn = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
+    means: NDArray[np.float64] = values[drawn].mean(axis=1)
+    return means
+
+
+def _percentiles(values: NDArray[np.float64] | list[float], level: float = 0.95) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
