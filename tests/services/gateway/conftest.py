@@ -12,12 +12,12 @@ import pytest
 
 from drivers.base import MicroscopeError
 from drivers.virtual import VirtualMicroscope
-from labsem.store import Store, StoreError, acts, journal
+from labsem.store import Store, StoreError, journal
 from labsem.streams import RequestServer, StreamError
 from labsem.streams.stored import StoreJournal
-from schemas import requests
 from schemas.image import ImageAcquired
 from schemas.settings import DaemonSettings, InstrumentSettings, Settings
+from services.daemon.answers import Answers
 from services.gateway import AcquisitionPlan, Gateway
 
 PATIENCE_S = 60.0
@@ -55,30 +55,10 @@ class AnalysisSide:
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store, self.stream = store, settings.daemon.stream
         self.journal = StoreJournal(store, self.stream)
-        handlers = {
-            requests.Claim: self._changed(
-                lambda s, r: acts.claim(
-                    s, r.instrument_id, r.claim_id, running_for_s=settings.rescans.running_for_s
-                )
-            ),
-            requests.Report: self._changed(lambda s, r: acts.report(s, r.act_id, r.instrument_id, r.reason)),
-            requests.Held: self._held,
-        }
+        handlers = Answers(store, settings, lambda: None).handlers()
         self.server = RequestServer(
             settings.daemon.requests, service="analysis", journals=[self.journal], handlers=handlers
         )
-
-    def _changed(self, change):
-        def answer(request):
-            with self.store.write() as session:
-                act = change(session, request)
-            return requests.ActsAnswer(acts=() if act is None else (act,))
-
-        return answer
-
-    def _held(self, request):
-        with self.store.read() as session:
-            return requests.ActsAnswer(acts=acts.held(session, request.instrument_id))
 
 
 class Running:
