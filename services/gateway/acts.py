@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 import structlog
 
 from drivers.base import MicroscopeState, Target
-from labsem.streams import RequestClient, RequestRefusedError, ServiceUnavailableError
+from labsem.streams import RequestClient, RequestRefusedError, ServiceUnavailableError, StreamError
 from schemas.acts import Act, ActKind
 from schemas.base import Schema
 from schemas.image import Acquisition, ImageAcquired
-from schemas.requests import ActsAnswer, Claim, Held, Report
+from schemas.requests import ActsAnswer, Claim, ErrorCode, Held, Report
 
 log = structlog.get_logger(__name__)
 
@@ -72,16 +72,22 @@ class ActsClient:
         try:
             answer = self._client.ask(request, ActsAnswer)
         except ServiceUnavailableError as error:
-            self._ask_at_s = time.monotonic() + self._pause_s
-            self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
-            log.info("analysis_silent", error=str(error), again_in_s=self._pause_s)
+            self._later(error)
             return None
         except RequestRefusedError as error:
+            if error.code in (ErrorCode.BUSY, ErrorCode.INTERNAL):
+                self._later(error)
+                return None
             # The row has moved on (expired, cancelled): an answer like any other.
             log.warning("request_refused", request=type(request).__name__, error=str(error))
             answer = ActsAnswer()
         self._pause_s = PAUSE_MIN_S
         return answer
+
+    def _later(self, error: StreamError) -> None:
+        self._ask_at_s = time.monotonic() + self._pause_s
+        log.info("not_answered", error=str(error), again_in_s=self._pause_s)
+        self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
 
 
 class UnclearActError(ValueError):

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from pydantic import ValidationError
 
 from drivers.base import (
     AcquiredFrame,
@@ -25,7 +26,7 @@ from drivers.base import (
 )
 from labsem.frames import write_atomically
 from labsem.store import Store, journal
-from labsem.streams import MemoryCursors, Publisher, RequestServer, Subscriber
+from labsem.streams import MemoryCursors, Publisher, RequestServer, StreamError, Subscriber
 from labsem.streams.stored import StoreJournal
 from schemas.acts import Act, ActChanged, ActState, InstrumentState, InstrumentStatus
 from schemas.envelope import Envelope
@@ -38,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 CLAIM_EVERY_S = 2.0
 STATUS_EVERY_S = 60.0
+PRUNE_EVERY_S = 86_400.0
 RECONNECT_EVERY_S = 5.0
 MOVE_TIMEOUT_S = 120.0
 SCAN_TIMEOUT_FACTOR, SCAN_TIMEOUT_EXTRA_S = 3.0, 60.0
@@ -72,6 +74,7 @@ class Gateway:
         self._state = InstrumentState.FAULT
         self._detail = "not connected"
         self._status_at_s = self._claim_at_s = self._plan_at_s = self._connect_at_s = 0.0
+        self._prune_at_s = -PRUNE_EVERY_S
         self._settled_before = False
         self._plan_focus_mm: float | None = None
         self._tries = 0
@@ -113,7 +116,7 @@ class Gateway:
                 device=self._microscope.name,
             )
             self._publisher = stack.enter_context(Publisher(kept, own.events))
-            stack.enter_context(RequestServer(own.requests, service=self._stream, journals=[kept]))
+            server = stack.enter_context(RequestServer(own.requests, service=self._stream, journals=[kept]))
             self._shelf.announce_orphans()
             stack.callback(self._microscope.close)
             self._connect(at_start=True)
@@ -131,6 +134,11 @@ class Gateway:
                 started()
             log.info("gateway_started", instrument=own.instrument_id, driver=self._microscope.name)
             while not stop.is_set():
+                for thread in (self._publisher, server):
+                    if not thread.alive:
+                        raise StreamError(
+                            f"{thread.name} has ended: {thread.failure}; start the gateway again"
+                        )
                 if not self._step():
                     self._wake.wait(0.1)
                     self._wake.clear()
@@ -141,6 +149,8 @@ class Gateway:
         now_s = time.monotonic()
         if now_s - self._status_at_s > STATUS_EVERY_S:
             self._publish_status()
+        if now_s - self._prune_at_s > PRUNE_EVERY_S:
+            self._prune()
         if self._state is InstrumentState.FAULT:
             if now_s < self._connect_at_s:
                 return False
@@ -163,7 +173,11 @@ class Gateway:
         """Wake up for what may be claimed; events never do more."""
         if not name.startswith("act-changed/"):
             return
-        change = ActChanged.read(payload)
+        try:
+            change = ActChanged.read(payload)
+        except ValidationError as error:
+            log.warning("event_unreadable", event_id=str(envelope.event_id), error=str(error))
+            return
         if (
             change.instrument_id == self._settings.instrument.instrument_id
             and change.state is ActState.APPROVED
@@ -202,13 +216,18 @@ class Gateway:
             self._look_at(error)
             return
         frame = self._acquire(target, state, lambda error: self._acts.report(act.act_id, str(error)))
-        if frame is not None:
+        if frame is None:
+            return
+        try:
             self._put(frame, act.sample_id, act.labels, act.act_id)
+        except OSError as error:
+            self._acts.report(act.act_id, f"the frame cannot be written: {error}; free the image root's disk")
 
     def _acquire_planned(self, planned: PlannedFrame) -> None:
-        def failed(error: MicroscopeError) -> None:
+        def failed(error: MicroscopeError | OSError) -> None:
             self._tries += 1
-            if error.retryable and self._tries < PLANNED_TRIES:
+            again = isinstance(error, OSError) or error.retryable
+            if again and self._tries < PLANNED_TRIES:
                 log.warning("planned_frame_failed", error=str(error), again=True)
                 return
             log.error("planned_frame_given_up", sample_id=planned.sample_id, error=str(error))
@@ -221,10 +240,15 @@ class Gateway:
             self._look_at(error)
             return
         frame = self._acquire(planned.target(self._plan_focus_mm), state, failed)
-        if frame is not None:
-            self._plan_focus_mm = frame.acquisition.working_distance_mm
+        if frame is None:
+            return
+        self._plan_focus_mm = frame.acquisition.working_distance_mm
+        try:
             self._put(frame, planned.sample_id, planned.labels, None)
-            self._next_planned()
+        except OSError as error:
+            failed(error)
+            return
+        self._next_planned()
 
     def _next_planned(self) -> None:
         del self._planned[0]
@@ -311,6 +335,14 @@ class Gateway:
         if (state, detail) != (self._state, self._detail):
             self._state, self._detail = state, detail
             self._publish_status()
+
+    def _prune(self) -> None:
+        self._prune_at_s = time.monotonic()
+        days = self._settings.daemon.journal_days
+        with self._store.write() as session:
+            removed = journal.prune(session, self._stream, older_than_s=days * 86_400)
+        if removed:
+            log.info("journal_pruned", messages=removed, days=days)
 
     def _publish_status(self) -> None:
         self._status_at_s = time.monotonic()

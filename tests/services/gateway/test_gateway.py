@@ -10,11 +10,14 @@ import pytest
 from drivers.base import VacuumError
 from labsem.frames import read_frame, sha256_of_file, sidecar_path
 from labsem.store import acts, asking, instruments, samples
-from labsem.streams import MemoryCursors, Subscriber
+from labsem.streams import MemoryCursors, RequestRefusedError, Subscriber
 from schemas.acts import ActState, InstrumentState, InstrumentStatus, RescanParameters, RescanReason
+from schemas.base import utc_now
 from schemas.image import ImageAcquired
+from schemas.requests import ErrorCode
 from schemas.settings import RescanSettings
 from services.gateway import AcquisitionPlan, PlannedFrame, demo_plan
+from services.gateway.acts import ActsClient
 
 
 def planned(x_mm: float = 0.2, **more) -> PlannedFrame:
@@ -226,3 +229,52 @@ def test_the_demo_plan_has_blurred_and_hurried_frames_on_each_sample():
     assert demo_plan(8, 7) == plan
     assert len({(f.x_mm, f.y_mm) for f in demo_plan(200, 3).frames}) == 200
     assert sum(f.dwell_time_ns < 100 for f in plan.frames) == 2
+
+
+def test_a_frame_that_cannot_be_written_fails_its_act_and_the_gateway_goes_on(
+    run, microscope, analysis, until, settings
+):
+    with run(microscope, AcquisitionPlan((planned(),))) as running:
+        until(lambda: running.gateway.plan_left == 0, "the plan")
+        (first,) = running.events()
+        folder = (settings.image_roots["virtual-1"] / first.path).parent
+        aside = folder.rename(folder.with_name("aside"))
+        folder.write_text("no folder")
+        act_id = ask_rescan(analysis, first, RescanParameters(frame_averages=2))
+        until(lambda: act_of(analysis, act_id).state is ActState.FAILED, "the failure")
+        folder.unlink()
+        aside.rename(folder)
+        again = ask_rescan(analysis, first, RescanParameters(frame_averages=2))
+        until(lambda: any(e.act_id == again for e in running.events()), "the next rescan's frame")
+    assert "cannot be written" in act_of(analysis, act_id).failure
+
+
+def test_a_report_is_made_again_until_it_is_taken(analysis, settings, until, monkeypatch):
+    client = ActsClient(settings.daemon.requests, "virtual-1")
+    event = ImageAcquired(
+        frame_id=uuid4(),
+        sample_id="demo-1",
+        instrument_id="virtual-1",
+        image_root="virtual-1",
+        path="x.tif",
+        size_bytes=1,
+        sha256="0" * 64,
+        acquired_at=utc_now(),
+        position_x_mm=0.0,
+        position_y_mm=0.0,
+    )
+    act_id = ask_rescan(analysis, event, RescanParameters())
+    assert client.claim().act_id == act_id
+    plain, refused = acts.report, []
+
+    def busy(*arguments):
+        refused.append(arguments)
+        raise RequestRefusedError(ErrorCode.BUSY, "later")
+
+    monkeypatch.setattr(acts, "report", busy)
+    client.report(act_id, "first try")
+    assert len(refused) == 1
+    assert act_of(analysis, act_id).state is ActState.RUNNING
+    monkeypatch.setattr(acts, "report", plain)
+    until(lambda: client.claim() is None and act_of(analysis, act_id).state is ActState.FAILED, "the report")
+    assert act_of(analysis, act_id).failure == "first try"
