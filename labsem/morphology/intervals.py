@@ -58,7 +58,8 @@ def pooled_uncertain_fraction(
     draws = resample_counts(len(counts), resamples)
     totals = draws @ np.asarray(counts, np.float64)
     shares = (draws @ np.asarray(uncertain, np.float64))[totals > 0] / totals[totals > 0]
-    half = float(shares.std(ddof=1)) * float(t.ppf(0.95, len(counts) - 1))
+    error = float(shares.std(ddof=1)) * math.sqrt(len(counts) / (len(counts) - 1))
+    half = error * float(t.ppf(0.95, len(counts) - 1))
     return UncertainFraction(
         value=pooled.value,
         n=pooled.n,
@@ -87,7 +88,8 @@ def d50_interval(
 ) -> D50Interval | None:
     """Interval of a pooled, weighted D50 over frames; None below five frames or without particles.
 
-    The standard deviation of ln D50 over resamples of whole frames, times t(frames - 1), about the pooled ln D50.
+    The standard deviation of ln D50 over resamples of whole frames, freed of the bootstrap's bias by
+    sqrt(frames / (frames - 1)), times t(frames - 1), about the pooled ln D50.
     Particles are not resampled (that overstates the variance), percentiles not used (81 % covered at 5 frames).
     """
     frames = len(diameters)
@@ -107,7 +109,8 @@ def d50_interval(
         if drawn.any():
             upper = np.cumsum(repeated[drawn])
             medians.append(np.interp(0.5 * upper[-1], upper - repeated[drawn] / 2, values[drawn]))
-    error = float(np.log(medians).std(ddof=1))
+    # A bootstrap over n frames shows a variance smaller by (n - 1) / n: at 5 frames 92 % would be covered for 95 %.
+    error = float(np.log(medians).std(ddof=1)) * math.sqrt(frames / (frames - 1))
     middle = math.log(float(weighted_quantile(values, weight, 0.5)))
 
     def interval(level: float) -> tuple[float, float]:

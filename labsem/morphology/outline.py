@@ -65,7 +65,7 @@ def measure_outline(probability: NDArray[np.uint8]) -> Outline:
     Coordinates are of the box, pixel centres at whole numbers. ``orientation_deg`` is the angle of the long
     principal axis (second moments), counter-clockwise from the picture's x axis, 0 <= angle < 180; NaN where the
     axes differ by less than 5 %. Feret diameters are the largest and smallest distance of parallel tangents
-    (ISO 9276-6, 8.1.3; rotating calipers on the convex hull). All NaN where no pixel reaches the half level.
+    (ISO 9276-6:2008, clause 8; rotating calipers on the convex hull). All NaN where no pixel reaches the half level.
     """
     mask = probability >= HALF_LEVEL
     if not mask.any():
@@ -140,8 +140,9 @@ def _moments(points: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], f
 
 def _feret(corners: NDArray[np.float64]) -> tuple[float, float]:
     """Largest and smallest caliper width of a convex polygon (the smallest lies along an edge)."""
-    gaps = corners[:, None, :] - corners[None, :, :]
-    largest = float(np.sqrt((gaps**2).sum(axis=2).max()))
+    centred = corners - corners.mean(axis=0)
+    squares = (centred**2).sum(axis=1)
+    largest = math.sqrt(float((squares[:, None] + squares - 2 * centred @ centred.T).max()))
     edges = np.diff(corners, axis=0, append=corners[:1])
     lengths = np.hypot(edges[:, 0], edges[:, 1])
     kept = lengths > 0

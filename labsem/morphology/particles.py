@@ -39,18 +39,18 @@ class ParticleTable:
     area_px, area_full_px
         Pixels seen; pixels of the unflattened mask.
     ecd_px
-        Equivalent circular diameter of the visible area, sqrt(4 A / pi) (ISO 9276-6, 8.1.2). Error of a disc of
+        Equivalent circular diameter of the visible area, sqrt(4 A / pi) (ISO 9276-6:2008, clause 8). Error of a disc of
         10, 30, 100 px at the worst position: 3.6, 0.7, 0.1 %; of a square at the worst orientation 10, 2.2, 0.6 %.
     feret_max_px, feret_min_px
-        ISO 9276-6, 8.1.3, see :mod:`labsem.morphology.outline`, which states accuracies.
+        ISO 9276-6:2008, clause 8, see :mod:`labsem.morphology.outline`, which states accuracies.
     perimeter_px
         Length of the half-level outline.
     aspect_ratio
-        Feret min / Feret max, <= 1 (ISO 9276-6, 8.1.3).
+        Feret min / Feret max, <= 1 (ISO 9276-6:2008, clause 8).
     circularity_iso, form_factor
-        sqrt(4 pi A / P^2) (ISO 9276-6, 8.1.4) and its square, ImageJ's circularity; A of the same outline.
+        sqrt(4 pi A / P^2) (ISO 9276-6:2008, clause 8) and its square, ImageJ's circularity; A of the same outline.
     solidity, convexity
-        A / A_hull and P_hull / P (ISO 9276-6, 8.1.4).
+        A / A_hull and P_hull / P (ISO 9276-6:2008, clause 8).
     orientation_deg
         Long principal axis, counter-clockwise from the x axis, in [0, 180).
     objectness, confidence, mask_quality, certain
