@@ -22,50 +22,16 @@ from labsem.streams.stored import StoreJournal
 from schemas import requests
 from schemas.acts import Act, ActChanged, ActKind, ActState, RescanParameters
 from schemas.base import Schema, utc_now
-from schemas.image import Acquisition
-from schemas.morphology import (
-    Distribution,
-    FrameMorphology,
-    ModelReference,
-    Populations,
-    Regime,
-    SampleMorphology,
-    SampleState,
-    Shapes,
-    Sizes,
-    UncertainFraction,
-)
+from schemas.morphology import FrameMorphology, SampleMorphology, SampleState
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAM = "analysis.test"
-NONE = Distribution(n=0, n_effective=0.0)
-POPULATIONS = Populations(certain=NONE, all=NONE)
 
 
 def frame(sample_id: str = "a") -> FrameMorphology:
-    return FrameMorphology(
-        frame_id=uuid4(),
-        analysis_id=uuid4(),
-        sample_id=sample_id,
-        instrument_id="sem-1",
-        acquired_at=utc_now(),
-        analysed_at=utc_now(),
-        acquisition=Acquisition(),
-        regime=Regime.JOINT,
-        model=ModelReference(name="m", version="1", sha256="0" * 64),
-        width_px=10,
-        height_px=10,
-        databar_rows=0,
-        particle_count=0,
-        certain_count=0,
-        uncertain_count=0,
-        cut_by_edge_count=0,
-        area_coverage=0.0,
-        uncertain_fraction=UncertainFraction(value=None, n=0, lower_95=0.0, upper_95=1.0),
-        sizes=Sizes(number=POPULATIONS, area=POPULATIONS, volume=POPULATIONS),
-        shapes=Shapes(),
-        saturated_fraction=0.0,
-    )
+    golden = ROOT / "tests" / "schemas" / "golden" / "labsem.frame-morphology.1.json"
+    known = FrameMorphology.read(golden.read_bytes())
+    return known.model_copy(update={"frame_id": uuid4(), "sample_id": sample_id})
 
 
 def sample(sample_id: str = "a", revision: int = 1, state: str = "collecting") -> SampleMorphology:
