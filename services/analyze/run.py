@@ -140,8 +140,8 @@ def _run(
     results: list[FrameResult] = []
     with _Worker() as worker:
         for index, (path, name) in enumerate(zip(paths, names(paths), strict=True)):
-            progress(index, len(paths), path)
             try:
+                progress(index, len(paths), path)
                 results.append(worker.result(path, name, out, options, resume))
             except KeyboardInterrupt:
                 return RunReport(out, tuple(results), interrupted=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from labsem.store import Store
     from schemas.settings import Settings
 
+DAEMON_TIMEOUT_S = 2.0
+
 
 def settings(**overrides: Any) -> Settings:
     """Settings of this host."""
@@ -51,11 +53,11 @@ def opened_store() -> Iterator[Store]:
 
 
 @contextmanager
-def daemon(timeout_s: float = 2.0) -> Iterator[Labsem]:
+def daemon() -> Iterator[Labsem]:
     """The running daemon, by its request socket; where it does not answer, a request raises."""
     from labsem.client import Labsem
 
     quiet_logging()
     ends = settings().daemon
-    with Labsem(ends.events, ends.requests, timeout_s=timeout_s, attempts=2) as lab:
+    with Labsem(ends.events, ends.requests, timeout_s=DAEMON_TIMEOUT_S, attempts=2) as lab:
         yield lab

@@ -101,6 +101,7 @@ def gateway(pipe: Any, log_file: Path, settings: Settings, frames: int, seed: in
     """Run the gateway of the virtual SEM over its plan (in a child)."""
     stop = _begin(pipe, log_file, settings)
     from drivers import MicroscopeError
+    from labsem.store import StoreError
     from services.gateway import demo_plan, run_gateway
 
     try:
@@ -112,6 +113,6 @@ def gateway(pipe: Any, log_file: Path, settings: Settings, frames: int, seed: in
             seed=seed,
             started=lambda: pipe.send(("ready", "")),
         )
-    except (MicroscopeError, StreamError) as error:
+    except (MicroscopeError, StoreError, StreamError) as error:
         pipe.send(("failed", str(error)))
         raise

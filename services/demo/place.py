@@ -13,9 +13,12 @@ from services.demo.errors import DemoError
 INSTRUMENT = "virtual-1"
 
 
-def fresh_settings(data_dir: Path) -> Settings:
-    """Settings of a demonstration in a new folder under ``data_dir``, on free ports; written there as labsem.toml."""
-    folder = _new_folder(data_dir / "demo")
+def fresh_settings(host: Settings) -> Settings:
+    """Settings of a demonstration in a new folder of the host's data folder, on free ports; kept as labsem.toml.
+
+    Models, limits and the virtual microscope's options are the host's.
+    """
+    folder = _new_folder(host.data_dir / "demo")
     events, requests, daemon_events, daemon_requests = _free_endpoints(4)
     settings = load_settings(
         data_dir=folder,
@@ -31,6 +34,7 @@ def fresh_settings(data_dir: Path) -> Settings:
             requests=requests,
             daemon_events=daemon_events,
             daemon_requests=daemon_requests,
+            options=host.instrument.options if host.instrument.driver == "virtual" else {},
         ),
     )
     (folder / "labsem.toml").write_text(

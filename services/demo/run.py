@@ -51,7 +51,7 @@ def run_demo(
         Where the segmenter is not known.
     """
     target = resolve(segmenter)
-    settings = fresh_settings(load_settings().data_dir)
+    settings = fresh_settings(load_settings())
     state = DemoState(planned=frames, folder=settings.data_dir)
     show(state)
     until = time.monotonic() + time_limit_s
