@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from labsem.store import journal, migration
-from labsem.store.engines import make_engines
+from labsem.store.engines import make_engines, reason
 from labsem.store.errors import StoreUnavailableError
 from labsem.store.location import parse_url, redacted, refuse_network_share, sqlite_path
 from labsem.store.locking import FileLock
@@ -78,7 +78,7 @@ class Store:
         except DBAPIError as error:
             _close(writer, reader, held)
             raise StoreUnavailableError(
-                f"cannot open {shown}: {str(error.orig).strip()}; check database_url and that the server runs"
+                f"cannot open {shown}: {reason(error)}; check database_url and that the server runs"
             ) from error
         except BaseException:
             _close(writer, reader, held)
@@ -116,7 +116,7 @@ class Store:
             with self._reader.connect() as connection:
                 connection.exec_driver_sql("SELECT 1")
         except OperationalError as error:
-            raise StoreUnavailableError(f"{self.url} does not answer: {str(error.orig).strip()}") from error
+            raise StoreUnavailableError(f"{self.url} does not answer: {reason(error)}") from error
 
     def close(self) -> None:
         """Close all connections and give the lock back."""

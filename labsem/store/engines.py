@@ -6,6 +6,7 @@ import sqlite3
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 BUSY_TIMEOUT_S = 5.0
@@ -33,6 +34,12 @@ def make_engines(url: URL) -> tuple[Engine, Engine]:
     # A page of several queries sees one state of the database, as it does on SQLite.
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return writer, reader
+
+
+def reason(error: DBAPIError) -> str:
+    """What the database's driver says, in one line."""
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__
 
 
 def sqlite_engine(url: URL, *, begin: str, read_only: bool = False) -> Engine:

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from labsem.store.engines import make_engines
+from labsem.store.engines import make_engines, reason
 from labsem.store.errors import StoreUnavailableError, StoreVersionError
 from labsem.store.location import parse_url, redacted, refuse_network_share, sqlite_path
 
@@ -54,6 +54,8 @@ def check(url: str) -> CheckResult:
     ------
     StoreUnavailableError
         Where it does not exist or cannot be reached.
+    StoreVersionError
+        Where it is not labsem's.
     """
     parsed = parse_url(url)
     path = sqlite_path(parsed)
@@ -62,8 +64,10 @@ def check(url: str) -> CheckResult:
     writer, _ = make_engines(parsed)
     try:
         revision = current_revision(writer)
-    except (DBAPIError, StoreVersionError) as error:
-        raise StoreUnavailableError(f"cannot read {redacted(parsed)}: {error}") from error
+    except DBAPIError as error:
+        raise StoreUnavailableError(
+            f"cannot read {redacted(parsed)}: {reason(error)}; check database_url and that the server runs"
+        ) from error
     finally:
         writer.dispose()
     problem = _problem(redacted(parsed), revision)
@@ -95,7 +99,7 @@ def upgrade(url: str) -> UpgradeResult:
         run(writer)
     except DBAPIError as error:
         raise StoreUnavailableError(
-            f"cannot upgrade {redacted(parsed)}: {str(error.orig).strip()}; nothing was changed"
+            f"cannot upgrade {redacted(parsed)}: {reason(error)}; nothing was changed"
         ) from error
     finally:
         writer.dispose()
