@@ -16,7 +16,7 @@ CONVERGENCE_RAD = 4e-3
 SPOT_PX = 0.65
 """Standard deviation of the sharpest blur, in pixels: beam and pixel aperture."""
 
-ELECTRONS_PER_NS = 0.35
+ELECTRONS_PER_NS = 0.22
 """Detected electrons per nanosecond of dwell at grey level 1."""
 
 GAUSSIAN_OF_DISC = 0.5

@@ -180,7 +180,7 @@ def test_a_shape_fits_its_box_and_is_about_its_size(shape, seed, warp, satellite
 
 
 @given(seed=st.integers(0, 2**40), x=st.floats(-50, 50), y=st.floats(-50, 50), hfw=st.floats(5, 900))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_any_view_has_its_size_and_a_consistent_truth(seed, x, y, hfw):
     frame = render(World(seed), View(x_mm=x, y_mm=y, hfw_um=hfw, width_px=96, height_px=64))
     assert frame.pixels.shape == (64, 96)
