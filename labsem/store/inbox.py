@@ -9,7 +9,7 @@ from typing import Literal
 from uuid import UUID, uuid5
 
 from pydantic import ValidationError
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from labsem.store import clock, cursors
@@ -254,11 +254,17 @@ def counts(session: Session) -> Counts:
 
 
 def prune(session: Session, *, older_than_s: float) -> int:
-    """Delete done events that are no frames and older than that; gives how many."""
+    """Delete done events older than that, but frames and what was once rejected; gives how many."""
     oldest = clock.after(session, -older_than_s)
+    told_of = select(RejectedRow.inbox_id).where(RejectedRow.inbox_id.is_not(None))
     pruned = session.execute(
-        InboxRow.__table__.delete()  # type: ignore[attr-defined]
-        .where(InboxRow.state == DONE, InboxRow.frame_id.is_(None), InboxRow.received_at < oldest)
+        delete(InboxRow)
+        .where(
+            InboxRow.state == DONE,
+            InboxRow.frame_id.is_(None),
+            InboxRow.received_at < oldest,
+            InboxRow.inbox_id.not_in(told_of),
+        )
         .returning(InboxRow.inbox_id)
     ).all()
     return len(pruned)

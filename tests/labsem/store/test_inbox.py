@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labsem.store import LeaseLostError, NotFoundError, RefusedError, Store, cursors, inbox, queries, rejected
+from schemas import registry
 from schemas.acts import Capabilities, InstrumentState, InstrumentStatus
 from schemas.envelope import Envelope
 from schemas.image import ImageAcquired
@@ -138,15 +139,25 @@ def test_an_unsupported_event_is_taken_after_an_upgrade(
     event = make_event()
     with store.write() as session:
         inbox.take(session, make_envelope(event, schema_id="labsem.image-acquired/2"), event.to_bytes())
-    monkeypatch.setitem(
-        __import__("schemas.registry").registry.EVENTS, "labsem.image-acquired/2", ImageAcquired
-    )
+    monkeypatch.setitem(registry.EVENTS, "labsem.image-acquired/2", ImageAcquired)
     with store.write() as session:
         assert rejected.retry(session, None) == 1
         leased = inbox.lease(session, owner="w", lease_s=60)
         assert queries.rejected(session) == ()
     assert leased is not None
     assert leased.event == event
+
+
+def test_an_event_that_was_once_rejected_is_not_pruned(
+    store: Store, make_envelope: MakeEnvelope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.write() as session:
+        inbox.take(session, make_envelope(STATUS, schema_id="labsem.instrument-status/2"), STATUS.to_bytes())
+    monkeypatch.setitem(registry.EVENTS, "labsem.instrument-status/2", InstrumentStatus)
+    with store.write() as session:
+        assert rejected.retry(session, None) == 1
+        assert inbox.prune(session, older_than_s=-1) == 0
+        assert len(queries.rejected(session, include_closed=True)) == 1
 
 
 def test_a_plain_message_is_known_by_message_and_file(store: Store, make_event: MakeEvent) -> None:
