@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 from pydantic import ValidationError
 from sqlalchemy import event as sql_event
+from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
 from labsem.frames import ReadLimits, sha256_of_file
@@ -17,12 +18,14 @@ from labsem.streams.stored import StoreCursors
 from schemas.acts import InstrumentStatus
 from schemas.envelope import Envelope
 from schemas.image import ImageAcquired, PlainImage
-from schemas.settings import Settings, SourceSettings
+from schemas.settings import InstrumentSettings, Settings, SourceSettings
+from services.daemon.errors import TRANSIENT
 from services.daemon.places import frame_path, image_folder, modified_at, sources_of
 from services.daemon.worker import RETRY
 
 log = structlog.get_logger(__name__)
 
+NOT_STORED = "not_stored"
 MEND_PUBLISHER = "correct the publisher; the message is kept as it came"
 
 
@@ -108,29 +111,54 @@ class Intake:
             message,
             bind=source.bind,
             on_garbage=garbage,
-            transient=StoreCursors.transient,
+            transient=TRANSIENT,
         )
 
     def _take(self, session: Session, envelope: Envelope, topic: str, payload: bytes) -> None:  # noqa: ARG002
         with structlog.contextvars.bound_contextvars(
             event_id=str(envelope.event_id), stream=envelope.stream, sequence=envelope.sequence
         ):
-            taken = inbox.take(session, envelope, payload)
-            if taken.outcome == "rejected":
-                log.warning("event_rejected", reason=taken.reason)
-            if taken.outcome != "new":
-                return
-            if isinstance(taken.payload, ImageAcquired):
-                self._frame_came(session, taken.payload)
-            elif isinstance(taken.payload, InstrumentStatus):
-                instruments.update(session, taken.payload)
-                log.info(
-                    "instrument_status", instrument_id=taken.payload.instrument_id, state=taken.payload.state
+            try:
+                with session.begin_nested():
+                    self._store_event(session, envelope, payload)
+            except StatementError as error:
+                if isinstance(error, TRANSIENT):
+                    raise
+                # What this database cannot hold must not be asked for again and again.
+                log.exception("event_not_stored")
+                rejected.reject_message(
+                    session,
+                    source=envelope.stream,
+                    raw=payload,
+                    code=NOT_STORED,
+                    message=_not_stored(error),
+                    remedy=MEND_PUBLISHER,
                 )
+
+    def _store_event(self, session: Session, envelope: Envelope, payload: bytes) -> None:
+        taken = inbox.take(session, envelope, payload)
+        if taken.outcome == "rejected":
+            log.warning("event_rejected", reason=taken.reason)
+        if taken.outcome != "new":
+            return
+        if isinstance(taken.payload, ImageAcquired):
+            self._frame_came(session, taken.payload)
+        elif isinstance(taken.payload, InstrumentStatus):
+            instruments.update(session, taken.payload)
+            log.info(
+                "instrument_status",
+                instrument_id=taken.payload.instrument_id,
+                state=taken.payload.state.value,
+            )
 
     def _frame_came(self, session: Session, event: ImageAcquired) -> None:
         log.info("frame_came", frame_id=str(event.frame_id), sample_id=event.sample_id, path=event.path)
-        instruments.ensure(session, event.instrument_id)
+        own = self._settings.instrument
+        if own.instrument_id != event.instrument_id:
+            own = InstrumentSettings()
+        instruments.ensure(
+            session, event.instrument_id, scale_relative_uncertainty=own.scale_relative_uncertainty
+        )
         samples.frame_came(
             session,
             event.sample_id,
@@ -159,10 +187,16 @@ class Intake:
         if not isinstance(event, ImageAcquired):
             code, reason, remedy = event
             return self._reject(source, raw, code, reason, remedy, message)
-        with self._store.write() as session:
-            taken = inbox.take_plain(session, source=source, raw=raw, event=event)
-            if taken.outcome == "new":
-                self._frame_came(session, event)
+        try:
+            with self._store.write() as session:
+                taken = inbox.take_plain(session, source=source, raw=raw, event=event)
+                if taken.outcome == "new":
+                    self._frame_came(session, event)
+        except StatementError as error:
+            if isinstance(error, TRANSIENT):
+                raise
+            log.exception("event_not_stored", source=source)
+            return self._reject(source, raw, NOT_STORED, _not_stored(error), MEND_PUBLISHER)
         return None
 
     def _completed(
@@ -265,3 +299,7 @@ class Intake:
                 path=message.path if message else None,
                 plain=retryable,
             )
+
+
+def _not_stored(error: StatementError) -> str:
+    return f"the database refuses it: {str(error.orig).splitlines()[0]}"

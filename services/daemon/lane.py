@@ -11,9 +11,10 @@ import structlog
 
 from labsem.store import LeaseLostError, Store, inbox, instruments
 from labsem.store.inbox import Leased
-from labsem.streams.stored import StoreCursors
+from labsem.store.tables import InboxRow
 from schemas.settings import Settings
 from services.daemon import recording
+from services.daemon.errors import TRANSIENT
 from services.daemon.places import frame_path, image_folder
 from services.daemon.process import WorkerGoneError, WorkerProcess
 from services.daemon.work import FrameBefore, FrameJob, FrameProblem, FrameResult, WorkerOptions
@@ -28,8 +29,6 @@ MAX_ATTEMPTS = 3
 
 STOP_GRACE_S = 20.0
 """How long a frame in hand may take to finish when the daemon stops."""
-
-TRANSIENT = StoreCursors.transient
 
 _POLL_S = 1.0
 _ANSWER_POLL_S = 0.2
@@ -66,6 +65,7 @@ class Lane:
         self._stop = threading.Event()
         self._work = threading.Event()
         self._worker: WorkerProcess | None = None
+        self._event_id: str | None = None
         self._thread = threading.Thread(target=self._guarded, name=owner, daemon=True)
 
     @property
@@ -119,7 +119,10 @@ class Lane:
                 continue
             event = leased.event
             with structlog.contextvars.bound_contextvars(
-                frame_id=str(event.frame_id), sample_id=event.sample_id, inbox_id=leased.inbox_id
+                event_id=self._event_id,
+                frame_id=str(event.frame_id),
+                sample_id=event.sample_id,
+                inbox_id=leased.inbox_id,
             ):
                 try:
                     self._handle(leased)
@@ -130,7 +133,10 @@ class Lane:
         if self._stop.is_set():
             return None
         with self._store.write() as session:
-            return inbox.lease(session, owner=self.owner, lease_s=self._settings.daemon.lease_s)
+            leased = inbox.lease(session, owner=self.owner, lease_s=self._settings.daemon.lease_s)
+            row = None if leased is None else session.get(InboxRow, leased.inbox_id)
+            self._event_id = None if row is None or row.event_id is None else str(row.event_id)
+        return leased
 
     def _handle(self, leased: Leased) -> None:
         log.info("frame_taken", attempt=leased.attempts)
@@ -153,10 +159,12 @@ class Lane:
             self._reject(leased, problem)
             return
         answer = self._analyse(leased, self._transaction(lambda: self._job(leased, str(folder))))
+        if isinstance(answer, FrameResult):
+            answer = self._store_result(leased, answer)
+            if answer is None:
+                return
         if answer is None:
             self._transaction(lambda: self._release(leased, 0.0))
-        elif isinstance(answer, FrameResult):
-            self._transaction(lambda: self._record(leased, answer))
         elif answer.passing and leased.attempts < MAX_ATTEMPTS:
             log.warning("frame_tried_again", code=answer.code, reason=answer.message)
             self._transaction(lambda: self._release(leased, _RETRY_DELAY_S))
@@ -170,6 +178,7 @@ class Lane:
             before = None if leased.plain else recording.frame_before(session, event)
         return FrameJob(
             event=event,
+            event_id=self._event_id,
             folder=folder,
             plain=leased.plain,
             before=None if before is None else self._locate(before),
@@ -235,6 +244,22 @@ class Lane:
         with self._store.write() as session:
             inbox.release(session, leased.inbox_id, self.owner, delay_s=delay_s)
         log.info("frame_given_back")
+
+    def _store_result(self, leased: Leased, result: FrameResult) -> FrameProblem | None:
+        """Store it; what no attempt can store must not be taken for ever."""
+        try:
+            self._transaction(lambda: self._record(leased, result))
+        except LeaseLostError:
+            raise
+        except Exception as error:
+            log.exception("frame_not_stored")
+            return FrameProblem(
+                "not_stored",
+                f"{leased.event.path}: its result was not stored: {type(error).__name__}: {error}",
+                f"see the daemon's log; {RETRY} tries again",
+                passing=True,
+            )
+        return None
 
     def _record(self, leased: Leased, result: FrameResult) -> None:
         with self._store.write() as session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,11 +51,12 @@ class WorkerProcess:
         DaemonError
             Where they do not load, or the process ends before.
         """
+        answer: object = None
         try:
-            while not self._connection.poll(_LOOK_S):
+            while not isinstance(answer, Ready):
                 if stop.is_set():
                     return
-            answer = cast(Ready, self._connection.recv())
+                answer = self._receive(_LOOK_S)
         except (EOFError, OSError):
             raise DaemonError(
                 f"inference worker {self._process.name} ended while it loaded its models (exit code "
@@ -88,11 +90,19 @@ class WorkerProcess:
             Where the process ended.
         """
         try:
-            if not self._connection.poll(timeout_s):
-                return None
-            return cast("FrameResult | FrameProblem", self._connection.recv())
+            return cast("FrameResult | FrameProblem | None", self._receive(timeout_s))
         except (EOFError, OSError):
             raise WorkerGoneError(f"exit code {self._exit_code()}") from None
+
+    def _receive(self, timeout_s: float) -> object:
+        """What it sent, None where that was nothing; lines of its stderr become this process's."""
+        if not self._connection.poll(timeout_s):
+            return None
+        message: object = self._connection.recv()
+        if isinstance(message, str):
+            sys.stderr.write(f"{message}\n")
+            return None
+        return message
 
     def end(self, *, kill: bool = False) -> None:
         """End the process: at once, or by itself where it waits for a job."""

@@ -50,10 +50,15 @@ class DaemonReady:
     worker_pids: Callable[[], list[int]] = list
 
 
-def serve(settings: Settings, *, ready: Callable[[DaemonReady], None] | None = None) -> None:
+def serve(
+    settings: Settings,
+    *,
+    ready: Callable[[DaemonReady], None] | None = None,
+    segmenter: str = segmenters.DEFAULT,
+) -> int:
     """Run the daemon until SIGINT, SIGTERM or, on Windows, CTRL+BREAK; to be called in the main thread.
 
-    A frame in hand is finished first, or its lease given back.
+    A frame in hand is finished first, or its lease given back. Gives the exit code, 0.
 
     Raises
     ------
@@ -70,10 +75,11 @@ def serve(settings: Settings, *, ready: Callable[[DaemonReady], None] | None = N
         signals.append(signal.SIGBREAK)
     before = {number: signal.signal(number, on_signal) for number in signals}
     try:
-        run_daemon(settings, stop, ready=ready)
+        run_daemon(settings, stop, ready=ready, segmenter=segmenter)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    return 0
 
 
 def run_daemon(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from sqlalchemy.orm import Session
 
 from labsem.morphology import FrameParticles, VarianceHistory, history_variance, summarize_sample
@@ -62,13 +61,14 @@ def _history(
 
 def _particles(frame: queries.FrameParticles) -> FrameParticles:
     morphology, columns = frame.morphology, frame.particles
-    ecd_um = columns["ecd_um"]
+    pixel_size_nm = morphology.acquisition.pixel_size_nm
+    um_per_px = None if pixel_size_nm is None else pixel_size_nm / 1e3
     return FrameParticles(
         frame_id=frame.frame_id,
-        hfw_um=morphology.acquisition.hfw_um,
+        hfw_um=None if um_per_px is None else um_per_px * morphology.width_px,
+        um_per_px=um_per_px,
         width_px=morphology.width_px,
         ecd_px=columns["ecd_px"],
-        ecd_um=None if morphology.acquisition.pixel_size_nm is None else np.asarray(ecd_um),
         edge_weight=columns["edge_weight"],
         certain=columns["certain"],
         cut_by_edge=columns["cut_by_edge"],
@@ -76,6 +76,6 @@ def _particles(frame: queries.FrameParticles) -> FrameParticles:
         circularity_iso=columns["circularity_iso"],
         solidity=columns["solidity"],
         area_coverage=morphology.area_coverage,
-        detection_floor_um=morphology.detection_floor_um,
+        detection_floor_px=morphology.detection_floor_px,
         flags=morphology.flags,
     )

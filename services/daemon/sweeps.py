@@ -11,9 +11,9 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from labsem.store import LeaseLostError, Store, acts, inbox, jobs, journal, samples
-from labsem.streams.stored import StoreCursors
 from schemas.settings import Settings
 from services.daemon import summaries
+from services.daemon.errors import TRANSIENT
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ JOBS_EVERY_S = 60.0
 JOB_LEASE_S = 600.0
 DAY_S = 86_400.0
 
-_POSTPONED: tuple[type[Exception], ...] = (*StoreCursors.transient, LeaseLostError)
+_POSTPONED: tuple[type[Exception], ...] = (*TRANSIENT, LeaseLostError)
 
 
 class Sweeps:

@@ -40,6 +40,8 @@ class FrameJob:
 
     Attributes
     ----------
+    event_id
+        Of the envelope, for logs.
     folder
         Of the image root on this host.
     plain
@@ -48,6 +50,7 @@ class FrameJob:
     """
 
     event: ImageAcquired
+    event_id: str | None
     folder: str
     plain: bool
     before: FrameBefore | None

@@ -5,7 +5,9 @@ It ignores the keyboard's interrupt (the daemon decides when it ends) and ends b
 
 from __future__ import annotations
 
+import io
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,11 +38,27 @@ class _FileProblemError(Exception):
         self.problem = FrameProblem(code, message, remedy)
 
 
+class DaemonStderr(io.TextIOBase):
+    """A worker's stderr: whole lines go to the daemon, which writes them where its own go."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        """Send the lines that are complete."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._connection.send(line)
+        return len(text)
+
+
 def main(connection: Connection, options: WorkerOptions) -> None:
     """Load the models, say so, and answer one job after another until the daemon closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGBREAK"):
         signal.signal(signal.SIGBREAK, signal.SIG_IGN)
+    sys.stderr = DaemonStderr(connection)
     configure_logging(level=options.log_level, json=options.log_json)
     try:
         segmenter = load_segmenter(options.segmenter, options.models)
@@ -60,7 +78,7 @@ def main(connection: Connection, options: WorkerOptions) -> None:
 def answer(segmenter: Segmenter, job: FrameJob, options: WorkerOptions) -> FrameResult | FrameProblem:
     """The result of a job, or why there is none; raises nothing of a frame's own."""
     with structlog.contextvars.bound_contextvars(
-        frame_id=str(job.event.frame_id), sample_id=job.event.sample_id
+        event_id=job.event_id, frame_id=str(job.event.frame_id), sample_id=job.event.sample_id
     ):
         try:
             return analyse(segmenter, job, options)
@@ -105,7 +123,6 @@ def analyse(segmenter: Segmenter, job: FrameJob, options: WorkerOptions) -> Fram
         numbers = summarize_frame(
             particles,
             frame.pixels,
-            acquisition=frame.acquisition,
             detection_floor_px=segmenter.detection_floor_px(regime),
             out_of_distribution=segmentation.out_of_distribution,
             focus_min=limits.focus_min,
