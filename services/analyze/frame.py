@@ -75,7 +75,6 @@ def analyze_frame(
         numbers = summarize_frame(
             table,
             frame.pixels,
-            acquisition=frame.acquisition,
             detection_floor_px=floor_px,
             out_of_distribution=segmentation.out_of_distribution,
         )
@@ -154,7 +153,7 @@ def finished(
 
 def particles_csv(table: ParticleTable) -> str:
     """The particles of a frame; an empty cell where a number is not known."""
-    columns = table.columns(with_um=True)
+    columns = table.columns()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli.options import Json
-from services.cli.output import local_time, note, plain, show
+from services.cli.output import fail, local_time, note, plain, show
 from services.cli.setup import quiet_logging, settings
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def demo(
             frames=frames, seed=seed, segmenter=segmenter, time_limit_s=time_limit_s, show=view.update
         )
     view.finish(report, as_json=as_json)
+    if report.frames_lost or report.frames_analysed < frames:
+        fail(f"{report.frames_lost} frames were not analysed; labsem --data-dir \"{report.data_dir}\" doctor says why")
 
 
 def serve() -> None:
