@@ -28,8 +28,8 @@ from schemas.base import utc_now
 from schemas.image import Acquisition, ImageAcquired
 from schemas.morphology import FrameMorphology, SampleState
 
-FRAMES = 9
-KILLED_AFTER = (2, 5)
+FRAMES = 6
+KILLED_AFTER = (2,)
 PATIENCE_S = 90
 STREAM = "gateway.sem-1"
 

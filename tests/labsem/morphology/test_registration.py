@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, rotate
@@ -9,6 +11,7 @@ from scipy.ndimage import gaussian_filter, rotate
 from labsem.morphology.registration import Registration, register_frames
 
 
+@cache
 def particles(seed: int, size: int = 900) -> np.ndarray:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
