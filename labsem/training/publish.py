@@ -86,6 +86,7 @@ def publish(
     halves = {key: tensor.half().contiguous() for key, tensor in tensors.items()}
     halves |= {key: torch.from_numpy(value).float() for key, value in features.items()}
     save_file(halves, weights)
+    weights.chmod(0o644)
     manifest = Manifest(
         name=name,
         version=version,

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from labsem import __version__
-from labsem.store import NotFoundError, acts, analyses, asking, inbox, instruments, journal
+from labsem.store import NotFoundError, acts, analyses, asking, inbox, instruments, journal, samples
 from labsem.store.asking import Place
 from labsem.store.inbox import Leased
 from labsem.store.tables import FrameRow
@@ -57,6 +57,8 @@ def record(session: Session, leased: Leased, owner: str, result: FrameResult, se
     LeaseLostError
         Where the frame went to another; the transaction must be rolled back.
     """
+    # The sample first, as intake does: two transactions that lock in opposite orders would wait for each other.
+    samples.lock(session, leased.event.sample_id)
     inbox.finish(session, leased.inbox_id, owner)
     event = _completed(leased.event, result)
     morphology = _summary(event, result)
@@ -100,6 +102,7 @@ def reject(session: Session, leased: Leased, owner: str, problem: FrameProblem) 
     LeaseLostError
         Where the frame went to another; the transaction must be rolled back.
     """
+    samples.lock(session, leased.event.sample_id)
     inbox.reject(
         session, leased.inbox_id, owner, code=problem.code, message=problem.message, remedy=problem.remedy
     )
