@@ -72,7 +72,7 @@ def daemon(tmp_path, monkeypatch):
     assert not thread.is_alive()
 
 
-def test_publisher_and_planner(daemon, tmp_path, monkeypatch, capsys):
+def test_publisher_and_planner(daemon, tmp_path, monkeypatch):
     settings, addresses = daemon
     rows, columns = np.mgrid[:120, :160]
     pixels = np.where((rows % 40 - 20) ** 2 + (columns % 40 - 20) ** 2 < 100, 190, 60).astype(np.uint8)
@@ -87,8 +87,8 @@ def test_publisher_and_planner(daemon, tmp_path, monkeypatch, capsys):
                 break
     monkeypatch.chdir(tmp_path)
     ends = f'"{addresses.events}", "{addresses.requests}", cursor_file'
-    exec(compile(block("planner").replace("Labsem(cursor_file", f"Labsem({ends}"), "README.md", "exec"), {})
-    hfw_um, count, d50_um, *_ = capsys.readouterr().out.split()
-    assert (
-        float(hfw_um) == pytest.approx(16) and int(count) > 10 and float(d50_um) == pytest.approx(2, rel=0.1)
-    )
+    planner = block("planner").replace("Labsem(cursor_file", f"Labsem({ends}")
+    printed: list[tuple] = []
+    exec(compile(planner, "README.md", "exec"), {"print": lambda *values: printed.append(values)})
+    ((hfw_um, count, d50_um, *_),) = printed
+    assert hfw_um == pytest.approx(16) and count > 10 and d50_um == pytest.approx(2, rel=0.1)

@@ -50,7 +50,9 @@ def demo(
         )
     view.finish(report, as_json=as_json)
     if report.frames_lost or report.frames_analysed < frames:
-        fail(f"{report.frames_lost} frames were not analysed; labsem --data-dir \"{report.data_dir}\" doctor says why")
+        fail(
+            f'{report.frames_lost} frames were not analysed; labsem --data-dir "{report.data_dir}" doctor says why'
+        )
 
 
 def serve() -> None:

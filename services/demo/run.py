@@ -13,7 +13,7 @@ from labsem.client import Labsem, ServiceUnavailableError
 from labsem.streams import RequestClient
 from schemas.acts import OPEN_STATES, ActChanged
 from schemas.image import ImageAcquired
-from schemas.morphology import FrameMorphology, SampleMorphology
+from schemas.morphology import FrameMorphology, SampleMorphology, SampleState
 from schemas.requests import Ping, Pong, Replay, ReplayAnswer
 from schemas.settings import Settings, load_settings
 from services.demo.children import Child, daemon, gateway, process
@@ -107,7 +107,9 @@ def _ended(lab: Labsem, instrument: RequestClient, settings: Settings, state: De
     analysed = [item.morphology for history in histories for item in history.frames]
     planned = sum(frame.act_id is None for frame in analysed)
     rejected = sum(history.rejected for history in histories)
-    waiting = any(row.frames_pending or row.acts_open for row in samples)
+    waiting = any(
+        row.frames_pending or row.acts_open or row.state is not SampleState.SETTLED for row in samples
+    )
     told = {frame.frame_id for frame in analysed} <= {frame.frame_id for frame in state.frames}
     if waiting or not told or planned + rejected < state.planned:
         return None

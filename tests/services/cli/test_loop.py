@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-FRAMES = 2
+FRAMES = 3
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def demo(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("lab")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LABSEM_")} | {
         "LABSEM_DATA_DIR": str(data_dir),
-        "LABSEM_INSTRUMENT__OPTIONS": json.dumps({"width_px": 480, "height_px": 320, "latency": 0}),
+        "LABSEM_INSTRUMENT__OPTIONS": json.dumps({"width_px": 960, "height_px": 600, "latency": 0}),
         "PYTHONPATH": str(ROOT),
     }
     arguments = ["demo", "--frames", str(FRAMES), "--segmenter", "otsu", "--json"]
@@ -89,6 +89,7 @@ def test_frames_and_rescans_are_listed_and_shown(demo, labsem):
     assert labsem(*at, "frames", "rejected", "--json").json == []
     assert labsem(*at, "frames", "retry", "1").code == 1
     samples = labsem(*at, "samples", "--json").json
+    assert {row["state"] for row in samples["samples"]} == {"settled"}
     assert sum(row["frames"] for row in samples["samples"]) == demo.report["frames_analysed"]
 
 
