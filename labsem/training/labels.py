@@ -23,6 +23,10 @@ class DatasetError(ValueError):
         self.problem = problem
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type[DatasetError], tuple[Path, str, str]]:
+        # Errors cross from the process that evaluates or trains to the command line.
+        return type(self), (self.path, self.problem, self.remedy)
+
 
 def read_labels(path: Path) -> NDArray[np.int32]:
     """(H, W) label image, 0 background.

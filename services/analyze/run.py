@@ -18,7 +18,7 @@ from labsem.frames import FrameError, find_frames
 from labsem.networks.manifest import WeightsError
 from services.analyze.options import AnalyzeError, AnalyzeOptions
 from services.analyze.summary import FrameSummary
-from services.segmenters import Segmenter, SegmenterError, load_segmenter
+from services.segmenters import Segmenter, SegmenterError, load_segmenter, resolve
 from services.workers import allocator_environment, worker_pool
 
 log = structlog.get_logger(__name__)
@@ -117,6 +117,7 @@ def analyze(
     from services.analyze.page import write_page
     from services.analyze.tables import write_sizes, write_tables
 
+    resolve(options.segmenter)
     paths = [path for path in find_frames(items, recursive=recursive) if not _own_picture(path, out)]
     if not paths:
         raise AnalyzeError(

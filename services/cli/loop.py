@@ -145,7 +145,7 @@ def _print_message(message: Schema, as_json: bool) -> None:
     from schemas.registry import event_name
 
     if as_json:
-        sys.stdout.write(json.dumps({"kind": event_name(message), **plain(message)}) + "\n")
+        sys.stdout.write(json.dumps({"event": event_name(message), **plain(message)}) + "\n")
     else:
         show(message_line(message))
     sys.stdout.flush()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from labsem.evaluation import EvaluationReport
     from labsem.networks.manifest import Manifest
+    from labsem.training.datasets import LabelledImage
     from labsem.training.train import TrainingOptions
     from schemas.settings import ModelSettings
     from services.workers import Report
@@ -66,9 +67,12 @@ def train(
     """Train the network on labelled images; where a split lists them, on its train part only."""
     from pydantic import ValidationError
 
+    from labsem.training.datasets import read_dataset
     from services.workers import run_in_worker
 
     quiet_logging("info")
+    for folder in data:
+        read_dataset(folder)  # what cannot be used is said before a process starts
     given = {
         "data": tuple(data),
         "output": out,
@@ -117,15 +121,17 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure how accurate the segmentation of labelled images is (AJI+, F1, calibration of confidence)."""
+    from labsem.training.datasets import read_dataset
     from services.workers import run_in_worker
 
     quiet_logging()
+    images = read_dataset(data)
     found = settings().models
     chosen = found.model_copy(update={"folder": folder}) if folder is not None else found
     with _bar("evaluating") as update:
         report = run_in_worker(
             _evaluate,
-            data,
+            images,
             regime.value,
             part.value,
             segmenter,
@@ -139,14 +145,13 @@ def evaluate(
 
 
 def _evaluate(
-    report: Report, data: Path, regime: str, part: str, segmenter: str, models: ModelSettings
+    report: Report, images: list[LabelledImage], regime: str, part: str, segmenter: str, models: ModelSettings
 ) -> EvaluationReport:
     from labsem.evaluation import evaluate as measure
-    from labsem.training.datasets import read_dataset
     from services.segmenters import load_segmenter
 
     return measure(
-        read_dataset(data),
+        images,
         load_segmenter(segmenter, models).segment,
         RegimeChoice(regime).regime(),
         None if part == Part.ALL else part,
@@ -182,7 +187,7 @@ def _interval(value: float | None, interval: tuple[float, float] | None) -> str 
 
 
 def simulate(
-    out: Annotated[Path, typer.Argument(help="Folder of the data set.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the data set.")],
     frames: Annotated[int, typer.Option(min=1, help="How many.")] = 16,
     seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
     regime: Annotated[SimulatedRegime, typer.Option(help="Magnification.")] = SimulatedRegime.BOTH,
@@ -244,7 +249,8 @@ def models_list(folder: FolderOption = None, as_json: Json = False) -> None:
 
 @models.command("show")
 def models_show(
-    name: Annotated[str, typer.Argument(help="Name of the model.")], folder: FolderOption = None
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")],
+    folder: FolderOption = None,
 ) -> None:
     """Print a model's manifest (JSON): data, options, measured figures, limits, licence."""
     from labsem.networks.manifest import list_manifests

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def history(
-    sample: Annotated[str, typer.Argument(help="Sample id.")],
+    sample: Annotated[str, typer.Argument(metavar="SAMPLE", help="Sample id.")],
     limit: Limit = 200,
     offset: Offset = 0,
     as_json: Json = False,
@@ -139,7 +139,7 @@ def frames_list(
 
 @frames.command("show")
 def frames_show(
-    frame: Annotated[UUID, typer.Argument(help="Frame id.")],
+    frame: Annotated[UUID, typer.Argument(metavar="FRAME", help="Frame id.")],
     as_json: Json = False,
 ) -> None:
     """Show all that is known of one frame."""
@@ -194,7 +194,9 @@ def frames_rejected(
 
 @frames.command("retry")
 def frames_retry(
-    number: Annotated[int | None, typer.Argument(help="Number of the rejected item.")] = None,
+    number: Annotated[
+        int | None, typer.Argument(metavar="[NUMBER]", help="Number of the rejected item.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that can be retried.")] = False,
     as_json: Json = False,
 ) -> None:

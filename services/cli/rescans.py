@@ -19,7 +19,7 @@ rescans = typer.Typer(
     no_args_is_help=True, help="Rescans: what was asked of the instruments, and what came of it."
 )
 
-ActId = Annotated[UUID, typer.Argument(help="Rescan id.")]
+ActId = Annotated[UUID, typer.Argument(metavar="RESCAN", help="Rescan id.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -53,6 +53,7 @@ def list_(
 def show_(act: ActId, as_json: Json = False) -> None:
     """Show one rescan."""
     from labsem.store import acts
+    from schemas.acts import OPEN_STATES
 
     with database() as session:
         found = acts.get(session, act)
@@ -67,7 +68,7 @@ def show_(act: ActId, as_json: Json = False) -> None:
         "reasons": [reason.value for reason in found.reasons],
         "asked by": found.requested_by,
         "created": local_time(found.created_at),
-        "expires": local_time(found.expires_at),
+        "expires": local_time(found.expires_at) if found.state in OPEN_STATES else None,
         "frame before": found.frame_before,
         "frame after": found.frame_after,
         "parameters": ", ".join(
@@ -87,7 +88,7 @@ def show_(act: ActId, as_json: Json = False) -> None:
 
 @rescans.command("request")
 def request(
-    frame: Annotated[UUID, typer.Argument(help="Frame whose place is to be seen again.")],
+    frame: Annotated[UUID, typer.Argument(metavar="FRAME", help="Frame whose place is to be seen again.")],
     autofocus: Annotated[bool, typer.Option("--autofocus", help="Focus first.")] = False,
     dwell_time_ns: Annotated[float | None, typer.Option(help="Dwell time.")] = None,
     frame_averages: Annotated[int | None, typer.Option(min=1, max=255, help="Frames to average.")] = None,

@@ -63,7 +63,9 @@ def db_check(as_json: Json = False) -> None:
 
 @schemas.command("export")
 def schemas_export(
-    folder: Annotated[Path, typer.Argument(help="Folder of the files; made where it does not exist.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of the files; made where it does not exist.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Write a JSON Schema for each message and request."""

@@ -35,7 +35,8 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder, which the settings name."""
     folder = tmp_path / "data"
     for name in ("LABSEM_CONFIG", "LABSEM_DATABASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what a command sets is taken back
+        monkeypatch.delenv(name)
     monkeypatch.setenv("LABSEM_DATA_DIR", str(folder))
     return folder
 
@@ -76,12 +77,12 @@ def discs(seed: int, *, width_px: int = 200, height_px: int = 140, radius_px: in
 
 @pytest.fixture(scope="session")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three frames of discs with a scale, one of them in a folder of its own under the same name, and a broken file."""
+    """Three frames of discs with a scale, two of them of one name in two folders, and a broken file."""
     folder = tmp_path_factory.mktemp("frames")
     (folder / "more").mkdir()
     metadata = FrameMetadata(acquisition=Acquisition(pixel_size_nm=100.0), instrument="PhenomXL")
-    for seed, name in enumerate(("one.tif", "two.tif", "more/one.tif")):
+    for seed, name in enumerate(("one.tif", "two & 100%#.tif", "more/one.tif")):
         write_frame(folder / name, discs(seed), metadata)
-    whole = (folder / "two.tif").read_bytes()
+    whole = (folder / "one.tif").read_bytes()
     (folder / "broken.tif").write_bytes(whole[: len(whole) // 3])
     return folder

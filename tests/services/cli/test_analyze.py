@@ -15,6 +15,8 @@ import pytest
 import tifffile
 
 from services.analyze import AnalyzeError, AnalyzeOptions, analyze
+from services.analyze.frame import analyze_frame, finished
+from services.segmenters import OtsuSegmenter
 
 OTSU = AnalyzeOptions(segmenter="otsu")
 
@@ -32,7 +34,7 @@ def run(frames, tmp_path_factory):
 
 
 def test_every_frame_has_its_files(run):
-    assert [result.path.name for result in run.analysed] == ["one.tif", "one.tif", "two.tif"]
+    assert [result.path.name for result in run.analysed] == ["one.tif", "one.tif", "two & 100%#.tif"]
     for result in run.analysed:
         summary = result.summary
         assert summary.particle_count == len(rows(run.out / summary.outputs["particles"])) > 3
@@ -88,18 +90,23 @@ def test_interrupted_and_resumed_run_ends_with_the_same_tables(run, frames, tmp_
     assert [result.path.name for result in second.failed] == ["broken.tif"]
 
 
-def test_resume_does_again_what_has_changed(frames, tmp_path):
-    folder, out = tmp_path / "in", tmp_path / "out"
-    folder.mkdir()
-    for name in ("one.tif", "two.tif"):
-        shutil.copy(frames / name, folder)
-    before = analyze([folder], out, OTSU)
-    shutil.copy(frames / "two.tif", folder / "one.tif")
-    after = analyze([folder], out, OTSU, resume=True)
-    assert [result.resumed for result in after.analysed] == [False, True]
-    assert after.analysed[0].summary.sha256 == before.analysed[1].summary.sha256
-    larger = analyze([folder / "two.tif"], out, OTSU.model_copy(update={"min_ecd_um": 1.6}), resume=True)
-    assert not larger.analysed[0].resumed
+def test_resume_does_again_what_has_changed(run, tmp_path):
+    result = run.analysed[0]
+    out, path = tmp_path / "out", tmp_path / "one.tif"
+    shutil.copy(result.path, path)
+    segmenter = OtsuSegmenter()
+    assert finished(path, "one", out, segmenter, OTSU) is None
+    made = analyze_frame(path, "one", out, segmenter, OTSU)
+    assert finished(path, "one", out, segmenter, OTSU) == made
+    assert finished(path, "one", out, segmenter, OTSU.model_copy(update={"min_ecd_um": 1.6})) is None
+    (tmp_path / "one.json").write_text("{}")
+    assert finished(path, "one", out, segmenter, OTSU) is None
+    (tmp_path / "one.json").unlink()
+    (out / made.outputs["overlay"]).unlink()
+    assert finished(path, "one", out, segmenter, OTSU) is None
+    made = analyze_frame(path, "one", out, segmenter, OTSU)
+    shutil.copy(run.analysed[1].path, path)
+    assert finished(path, "one", out, segmenter, OTSU) is None
 
 
 def test_particles_are_left_out_by_size_everywhere(labsem, run, frames, tmp_path):
@@ -168,15 +175,4 @@ def test_page_links_to_files_beside_it(run):
     for target in links.targets:
         assert (run.out / unquote(target)).is_file(), target
     assert "http" not in page
-
-
-def test_page_escapes_names(frames, tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    shutil.copy(frames / "one.tif", folder / "a&b 100%#.tif")
-    report = analyze([folder], tmp_path / "out", OTSU)
-    page = (report.out / "index.html").read_text()
-    assert "a&amp;b 100%#" in page and "a&b" not in page
-    links = _Links()
-    links.feed(page)
-    assert all((report.out / unquote(target)).is_file() for target in links.targets)
+    assert "two &amp; 100%#" in page and "two & 100" not in page

@@ -1,0 +1,55 @@
+"""``evaluate`` and ``train``: the work is done in a process of its own, whose errors arrive as one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from services.workers import run_in_worker
+
+
+def counted(report, wanted):
+    for number in range(wanted):
+        report(number, wanted)
+    if wanted > 3:
+        raise ValueError(f"{wanted} is too many")
+    return wanted
+
+
+def test_worker_reports_and_answers():
+    seen = []
+    assert run_in_worker(counted, 3, progress=lambda *message: seen.append(message)) == 3
+    assert seen == [(0, 3), (1, 3), (2, 3)]
+    with pytest.raises(ValueError, match="4 is too many"):
+        run_in_worker(counted, 4)
+
+
+def test_evaluation_of_a_labelled_folder(labsem, tmp_path):
+    rows, columns = np.mgrid[:96, :128]
+    labels = np.zeros((96, 128), np.uint16)
+    for label, (y, x) in enumerate(((24, 24), (24, 90), (70, 60)), 1):
+        labels[(rows - y) ** 2 + (columns - x) ** 2 < 144] = label
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    tifffile.imwrite(tmp_path / "images" / "one.tif", np.where(labels > 0, 200, 40).astype(np.uint8))
+    tifffile.imwrite(tmp_path / "masks" / "one.png", labels)
+    broken = labsem("evaluate", "--data", tmp_path, "--segmenter", "otsu", "--json")
+    assert broken.code == 1 and broken.stdout == "" and "one.png" in broken.stderr
+    from skimage.io import imsave
+
+    imsave(tmp_path / "masks" / "one.png", labels, check_contrast=False)
+    ended = labsem("evaluate", "--data", tmp_path, "--segmenter", "otsu", "--json")
+    assert ended.code == 0
+    assert ended.json["images"] == 1 and ended.json["particles"] == 3
+    assert ended.json["aji_plus"] > 0.9 and ended.json["f1"] == 1
+    assert {"auroc", "ece", "clear_recall", "holes_taken"} <= set(ended.json)
+    assert labsem("evaluate", "--data", tmp_path, "--part", "test", "--segmenter", "otsu").code == 1
+    missing = labsem("evaluate", "--data", tmp_path / "none", "--segmenter", "otsu")
+    assert missing.code == 1 and missing.stderr.count("Traceback") == 0
+
+
+def test_training_says_what_is_missing(labsem, tmp_path):
+    ended = labsem("train", "--data", tmp_path / "none", "--out", tmp_path / "out", "--steps", "1")
+    assert ended.code == 1
+    assert str(tmp_path / "none") in ended.stderr and "Traceback" not in ended.stderr
