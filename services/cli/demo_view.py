@@ -71,7 +71,7 @@ class DemoView:
                 console.print(_frames_table(_row(frame) for frame in report.frames))
             resolved = sum(rescan.state == "resolved" for rescan in report.rescans)
             show(
-                f"{report.frames_analysed} frames analysed, {report.frames_lost} lost, {len(report.rescans)} rescans "
+                f"{report.frames_analysed} frames analysed, {report.frames_lost} lost, {len(report.rescans)} rescan{'' if len(report.rescans) == 1 else 's'} "
                 f"({resolved} resolved), {time.monotonic() - self._began:.0f} s"
             )
             for rescan in report.rescans:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -65,6 +67,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
     Errors of labsem itself end as one line on stderr; anything else is a defect and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console of another encoding lacks some of the characters
     try:
         app(arguments)
     except known_errors() as error:

@@ -79,7 +79,7 @@ def show(message: str) -> None:
 
 def print_json(value: BaseModel | Sequence[Any] | dict[str, Any]) -> None:
     """The JSON document on stdout and nothing else."""
-    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def plain(value: Any) -> Any:
