@@ -16,7 +16,9 @@ def grey_levels(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[float, 
     return float(low), float(max(high, low + 1))
 
 
-def normalise(pixels: NDArray[np.uint8] | NDArray[np.uint16], levels: tuple[float, float]) -> NDArray[np.float32]:
+def normalise(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16], levels: tuple[float, float]
+) -> NDArray[np.float32]:
     """(H, W) float32 in [0, 1]."""
     low, high = levels
     scaled = (pixels.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))

@@ -6,6 +6,7 @@ detections; the later of two masks that are nearly the same goes; an uncertain m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,7 @@ class Combined:
 
 def resample_mask(
     mask: Tensor, box: NDArray[np.float64], height: int, width: int
-) -> tuple[Tensor, tuple[int, ...]]:
+) -> tuple[NDArray[np.float32], tuple[int, ...]]:
     """Mask probabilities of a box at the pixels that it covers.
 
     Parameters
@@ -41,10 +42,10 @@ def resample_mask(
 
     Returns
     -------
-    Tensor, tuple
+    ndarray, tuple
         (y1 - y0, x1 - x0) probabilities sampled at pixel centres, and the integer box y0, x0, y1, x1.
     """
-    x0, y0 = max(int(np.floor(box[0])), 0), max(int(np.floor(box[1])), 0)
+    x0, y0 = int(np.clip(np.floor(box[0]), 0, width - 1)), int(np.clip(np.floor(box[1]), 0, height - 1))
     x1, y1 = min(int(np.ceil(box[2])), width), min(int(np.ceil(box[3])), height)
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     u = ((torch.arange(x0, x1) + 0.5 - box[0]) / max(box[2] - box[0], 1e-6)) * 2 - 1
@@ -53,12 +54,11 @@ def resample_mask(
     sampled = functional.grid_sample(
         mask[None, None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
     )
-    return sampled[0, 0], (y0, x0, y1, x1)
+    return sampled[0, 0].numpy(), (y0, x0, y1, x1)
 
 
 def combine(
-    boxes: NDArray[np.float64],
-    masks: Tensor,
+    cells: Sequence[tuple[NDArray[np.float32], tuple[int, ...]]],
     objectness: NDArray[np.float64],
     certain: NDArray[np.bool_],
     height: int,
@@ -67,25 +67,26 @@ def combine(
 ) -> Combined:
     """Combine detections of one frame.
 
+    An overlap counts once, for the earlier of the kept masks that share it.
+
     Parameters
     ----------
-    boxes
-        (N, 4) x0 y0 x1 y1 in pixels of the frame.
-    masks
-        (N, S, S) probabilities.
+    cells
+        For each of N detections its mask probabilities at the pixels of its box, and the box (y0, x0, y1, x1), as
+        :func:`resample_mask` gives them.
     objectness, certain
         (N,).
     """
     least = np.where(certain, thresholds.omega, thresholds.psi)
     order = [int(i) for i in np.argsort(-objectness, kind="stable") if objectness[i] >= least[i]]
-    cells: list[NDArray[np.uint8]] = []
+    levels: list[NDArray[np.uint8]] = []
     places: list[tuple[int, ...]] = []
     kept: list[int] = []
     claimed = np.zeros((height, width), np.int32)
     areas: list[int] = []
     for candidate in order:
-        sampled, (y0, x0, y1, x1) = resample_mask(masks[candidate], boxes[candidate], height, width)
-        level = _to_level(sampled.numpy(), thresholds.sigma)
+        sampled, (y0, x0, y1, x1) = cells[candidate]
+        level = _to_level(sampled, thresholds.sigma)
         inside = level >= HALF_LEVEL
         area = int(inside.sum())
         if area == 0:
@@ -96,7 +97,7 @@ def combine(
             continue
         kept.append(candidate)
         areas.append(area)
-        cells.append(level)
+        levels.append(level)
         places.append((y0, x0, y1, x1))
         window = claimed[y0:y1, x0:x1]
         window[inside & (window == 0)] = len(kept)
@@ -105,7 +106,7 @@ def combine(
     return Combined(
         index=np.array([kept[i] for i in precedence], np.int64),
         boxes=np.array([places[i] for i in precedence], np.int32).reshape(-1, 4),
-        probabilities=tuple(cells[i] for i in precedence),
+        probabilities=tuple(levels[i] for i in precedence),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from labsem.networks.architecture import Architecture, ParticleNetwork
-from labsem.networks.combination import combine
+from labsem.networks.combination import combine, resample_mask
 from labsem.networks.folding import fold_batch_norms
 from labsem.networks.losses import expected_confidence
 from labsem.networks.manifest import (
@@ -43,6 +44,8 @@ class Detections:
 
     Attributes
     ----------
+    height_px, width_px
+        Size of the frame.
     boxes
         (N, 4) x0 y0 x1 y1, px of the frame.
     masks
@@ -54,12 +57,22 @@ class Detections:
         Features for the question whether the frame is unlike the training.
     """
 
+    height_px: int
+    width_px: int
     boxes: NDArray[np.float64]
     masks: Tensor
     objectness: NDArray[np.float64]
     expected_confidence: NDArray[np.float64]
     mask_certainty: NDArray[np.float64]
     pooled: NDArray[np.float64]
+
+    @cached_property
+    def cells(self) -> list[tuple[NDArray[np.float32], tuple[int, ...]]]:
+        """Mask probabilities at the frame's pixels, inside their boxes."""
+        return [
+            resample_mask(mask, box, self.height_px, self.width_px)
+            for mask, box in zip(self.masks, self.boxes, strict=True)
+        ]
 
 
 class Detector:
@@ -96,6 +109,8 @@ class Detector:
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, height)
         masks = found["masks"].float()
         return Detections(
+            height_px=height,
+            width_px=width,
             boxes=boxes,
             masks=masks,
             objectness=found["scores"].double().numpy(),
@@ -186,33 +201,31 @@ class Segmenter:
             nms_iou=thresholds.nms,
             detections_max=thresholds.detections_max,
         )
-        return to_segmentation(detections, calibration, pixels.shape, extra)
+        return to_segmentation(detections, calibration, extra)
 
 
 def to_segmentation(
     detections: Detections,
     calibration: Calibration,
-    shape: tuple[int, ...],
     extra: dict[str, NDArray[np.float64]],
 ) -> Segmentation:
-    """Calibrate and combine detections of a frame of the given shape (H, W)."""
+    """Calibrate and combine detections of a frame."""
     confidence = apply_platt(calibration.confidence, logit(detections.expected_confidence)[:, None])
     quality = apply_platt(
         calibration.mask_quality,
         np.stack([logit(detections.objectness), logit(detections.mask_certainty)], axis=1),
     )
     combined = combine(
-        detections.boxes,
-        detections.masks,
+        detections.cells,
         detections.objectness,
         confidence > 0.5,
-        shape[0],
-        shape[1],
+        detections.height_px,
+        detections.width_px,
         calibration.thresholds,
     )
     return Segmentation(
-        height_px=shape[0],
-        width_px=shape[1],
+        height_px=detections.height_px,
+        width_px=detections.width_px,
         boxes=combined.boxes,
         probabilities=combined.probabilities,
         objectness=detections.objectness[combined.index],

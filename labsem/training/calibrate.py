@@ -34,8 +34,6 @@ INPUTS = (
     Input(long_side_max_px=1920, long_side_min_px=512),
     Input(long_side_max_px=1920, long_side_min_px=768),
     Input(long_side_max_px=1280, long_side_min_px=512),
-    Input(long_side_max_px=1280, long_side_min_px=768),
-    Input(long_side_max_px=1024, long_side_min_px=512),
 )
 """Sizes at which frames may be brought before the network."""
 
@@ -111,9 +109,7 @@ def search_thresholds(scored: Sequence[Scored], calibration: Calibration, value:
 
 
 def _segment(one: Scored, calibration: Calibration) -> Segmentation:
-    return to_segmentation(
-        one.detections, calibration.model_copy(update={"out_of_distribution": None}), one.image.grey.shape, {}
-    )
+    return to_segmentation(one.detections, calibration.model_copy(update={"out_of_distribution": None}), {})
 
 
 def _value(scored: Sequence[Scored], calibration: Calibration) -> float:

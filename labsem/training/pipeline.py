@@ -22,6 +22,10 @@ LIMITS = (
     "particles under the detection floor are mostly missed",
     "fused agglomerates are outlined as one or cut arbitrarily",
 )
+JOINT_LIMIT = (
+    "low and high share these weights, each with thresholds and calibrations of its own; no network fine-tuned for one "
+    "regime was compared with them"
+)
 
 
 def train_model(
@@ -59,7 +63,7 @@ def publish_model(
         training=[image for dataset in datasets for image in dataset.training],
         validation=validation,
         inputs=INPUTS,
-        limits=LIMITS,
+        limits=(*LIMITS, JOINT_LIMIT) if options.regime is Regime.JOINT else LIMITS,
         provenance={
             "steps": state["step"],
             "seconds": round(state["seconds"]),

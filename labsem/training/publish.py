@@ -122,7 +122,7 @@ def validation_metrics(
             detections_max=thresholds.detections_max,
         )
         segmentation = to_segmentation(
-            detections, calibration.model_copy(update={"out_of_distribution": None}), image.grey.shape, {}
+            detections, calibration.model_copy(update={"out_of_distribution": None}), {}
         )
         overlaps = find_overlaps(image.labels, segmentation.label_image)
         values.append(aji_sums(overlaps).value)

@@ -6,16 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labsem.networks.combination import combine
+from labsem.networks.combination import combine, resample_mask
 from labsem.networks.manifest import Thresholds
 from labsem.segmentation import HALF_LEVEL
 
 
 def _run(boxes, objectness, certain, masks=None, **thresholds):
     count = len(boxes)
+    masks = torch.ones(count, 28, 28) if masks is None else masks
     return combine(
-        np.array(boxes, float),
-        torch.ones(count, 28, 28) if masks is None else masks,
+        [resample_mask(mask, np.array(box, float), 100, 120) for mask, box in zip(masks, boxes, strict=True)],
         np.array(objectness, float),
         np.array(certain, bool),
         100,
