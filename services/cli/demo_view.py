@@ -71,8 +71,8 @@ class DemoView:
                 console.print(_frames_table(_row(frame) for frame in report.frames))
             resolved = sum(rescan.state == "resolved" for rescan in report.rescans)
             show(
-                f"{report.frames_analysed} frames analysed, {report.frames_lost} lost, {len(report.rescans)} rescan{'' if len(report.rescans) == 1 else 's'} "
-                f"({resolved} resolved), {time.monotonic() - self._began:.0f} s"
+                f"{report.frames_analysed} frames analysed, {report.frames_lost} lost, "
+                f"rescans: {len(report.rescans)} ({resolved} resolved), {time.monotonic() - self._began:.0f} s"
             )
             for rescan in report.rescans:
                 before, after = (
