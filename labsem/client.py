@@ -34,6 +34,7 @@ from labsem.streams import (
     SqliteCursors,
     StreamError,
 )
+from labsem.streams.clock import SKEW_LIMIT_S, clock_skew_s
 from labsem.streams.follower import Follower
 from labsem.streams.waiting import WaitTimeoutError, wait_until_settled
 from schemas import requests as requests_
@@ -56,7 +57,6 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 
-SKEW_LIMIT_S = 2.0
 SUMMARIES: tuple[type[Schema], ...] = (FrameMorphology, SampleMorphology)
 
 _LOOK_S = 0.2
@@ -331,8 +331,7 @@ class Labsem:
         """
         began = utc_now()
         pong = self._client.ask(requests_.Ping(), requests_.Pong)
-        middle = began + (utc_now() - began) / 2
-        skew_s = (pong.clock - middle).total_seconds()
+        skew_s = clock_skew_s(began, pong.clock, utc_now())
         if abs(skew_s) > SKEW_LIMIT_S:
             log.warning("clocks differ", service=pong.service, clock_skew_s=round(skew_s, 3))
         return ServiceStatus(pong.service, pong.version, pong.epochs, skew_s)

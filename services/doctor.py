@@ -19,13 +19,13 @@ from labsem.client import Labsem, StreamError
 from labsem.networks.manifest import WeightsError, list_manifests, verify
 from labsem.store import Store, StoreError, check, cursors, inbox, instruments, queries
 from labsem.streams import RequestClient
+from labsem.streams.clock import SKEW_LIMIT_S, clock_skew_s
 from schemas.base import Schema, utc_now
 from schemas.requests import Ping, Pong
 from schemas.settings import Settings, SourceSettings, config_file, redacted_url
 from services.segmenters import available_segmenters
 
 DISK_WARNING_BYTES = 5 * 2**30
-SKEW_LIMIT_S = 2.0
 SHOWN = 20
 _LIBRARIES = ("numpy", "pydantic", "sqlalchemy", "pyzmq", "torch", "torchvision", "timm")
 
@@ -254,8 +254,7 @@ def _gateway(source: SourceSettings, requests: str) -> Finding:
             remedy="start it with labsem instrument on its host; on another host, check the tunnel"
             + _taken(requests),
         )
-    skew_s = (pong.clock - (began + (utc_now() - began) / 2)).total_seconds()
-    return _answered(source.name, requests, pong.version, skew_s)
+    return _answered(source.name, requests, pong.version, clock_skew_s(began, pong.clock, utc_now()))
 
 
 def _answered(name: str, endpoint: str, its_version: str, skew_s: float) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -27,6 +28,17 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("needs the labelled and real frames in ../shared/data, which are not part of the project")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_its_own() -> Iterator[None]:
+    """No test sees the LABSEM_ variables of the machine, or those that another test's command line set."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("LABSEM_")]:
+            patch.delenv(name)
+        yield
+    for name in [name for name in os.environ if name.startswith("LABSEM_")]:
+        del os.environ[name]
 
 
 class PostgresServer:
