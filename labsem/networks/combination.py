@@ -27,6 +27,14 @@ class Combined:
     boxes: NDArray[np.int32]
     probabilities: tuple[NDArray[np.uint8], ...]
 
+    def take(self, keep: NDArray[np.bool_]) -> Combined:
+        """Those that are to be kept."""
+        return Combined(
+            index=self.index[keep],
+            boxes=self.boxes[keep],
+            probabilities=tuple(each for each, kept in zip(self.probabilities, keep, strict=True) if kept),
+        )
+
 
 def resample_mask(
     mask: Tensor, box: NDArray[np.float64], height: int, width: int

@@ -43,6 +43,12 @@ class Thresholds(_Part):
         default=0.5, ge=0, le=1, description="an uncertain mask with more than this under a certain one"
     )
     sigma: float = Field(default=0.5, gt=0, lt=1, description="mask probability from which a pixel belongs")
+    contrast: float = Field(
+        default=-1,
+        ge=-1,
+        le=1,
+        description="least grey value over the bare ground, in frames of bright particles",
+    )
     nms: float = Field(default=0.5, gt=0, lt=1, description="IoU of boxes")
     detections_max: int = Field(default=1500, ge=1)
 

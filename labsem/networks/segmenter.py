@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from labsem.networks.architecture import Architecture, ParticleNetwork
-from labsem.networks.combination import combine, resample_mask
+from labsem.networks.combination import Combined, combine, resample_mask
 from labsem.networks.folding import fold_batch_norms
 from labsem.networks.losses import expected_confidence
 from labsem.networks.manifest import (
@@ -28,8 +28,9 @@ from labsem.networks.manifest import (
     load_weights,
     verify,
 )
+from labsem.networks.polarity import ground_contrast, is_ground
 from labsem.normalisation import grey_levels, normalise
-from labsem.segmentation import Segmentation
+from labsem.segmentation import HALF_LEVEL, Segmentation
 from schemas.morphology import ModelReference, Regime
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -44,8 +45,8 @@ class Detections:
 
     Attributes
     ----------
-    height_px, width_px
-        Size of the frame.
+    grey
+        (H, W) the frame's grey values in [0, 1].
     boxes
         (N, 4) x0 y0 x1 y1, px of the frame.
     masks
@@ -57,8 +58,7 @@ class Detections:
         Features for the question whether the frame is unlike the training.
     """
 
-    height_px: int
-    width_px: int
+    grey: NDArray[np.float32]
     boxes: NDArray[np.float64]
     masks: Tensor
     objectness: NDArray[np.float64]
@@ -70,7 +70,7 @@ class Detections:
     def cells(self) -> list[tuple[NDArray[np.float32], tuple[int, ...]]]:
         """Mask probabilities at the frame's pixels, inside their boxes."""
         return [
-            resample_mask(mask, box, self.height_px, self.width_px)
+            resample_mask(mask, box, self.grey.shape[0], self.grey.shape[1])
             for mask, box in zip(self.masks, self.boxes, strict=True)
         ]
 
@@ -94,7 +94,8 @@ class Detector:
         """Detections of a frame (H, W), in its own pixels."""
         height, width = pixels.shape
         factor = scale_factor(height, width, scale)
-        image = torch.from_numpy(normalise(pixels, grey_levels(pixels)))[None, None]
+        grey = normalise(pixels, grey_levels(pixels))
+        image = torch.from_numpy(grey)[None, None]
         if factor != 1:
             size = (max(1, round(height * factor)), max(1, round(width * factor)))
             image = functional.interpolate(image, size=size, mode="bilinear", antialias=factor < 1)
@@ -109,8 +110,7 @@ class Detector:
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, height)
         masks = found["masks"].float()
         return Detections(
-            height_px=height,
-            width_px=width,
+            grey=grey,
             boxes=boxes,
             masks=masks,
             objectness=found["scores"].double().numpy(),
@@ -219,13 +219,14 @@ def to_segmentation(
         detections.cells,
         detections.objectness,
         confidence > 0.5,
-        detections.height_px,
-        detections.width_px,
+        detections.grey.shape[0],
+        detections.grey.shape[1],
         calibration.thresholds,
     )
+    combined = _without_ground(combined, detections, calibration.thresholds.contrast)
     return Segmentation(
-        height_px=detections.height_px,
-        width_px=detections.width_px,
+        height_px=detections.grey.shape[0],
+        width_px=detections.grey.shape[1],
         boxes=combined.boxes,
         probabilities=combined.probabilities,
         objectness=detections.objectness[combined.index],
@@ -233,6 +234,14 @@ def to_segmentation(
         mask_quality=quality[combined.index],
         out_of_distribution=_is_unlike_training(detections.pooled, calibration, extra),
     )
+
+
+def _without_ground(combined: Combined, detections: Detections, least: float) -> Combined:
+    if least <= -1 or not len(combined.index):
+        return combined
+    masks = [level >= HALF_LEVEL for level in combined.probabilities]
+    contrast = ground_contrast(detections.grey, combined.boxes, masks)
+    return combined.take(~is_ground(contrast, detections.objectness[combined.index], least))
 
 
 def _is_unlike_training(

@@ -29,6 +29,7 @@ CHOICES: dict[str, tuple[float, ...]] = {
     "containment": (0.5, 0.65, 0.8, 1.0),
     "op": (0.3, 0.5, 0.7),
     "sigma": (0.4, 0.5, 0.6),
+    "contrast": (-1.0, -0.05, 0.0, 0.02, 0.04, 0.06, 0.1),
 }
 INPUTS = (
     Input(long_side_max_px=1920, long_side_min_px=512),
