@@ -18,7 +18,7 @@ from labsem.simulation.textures import Image
 from labsem.simulation.truth import VISIBLE_PIXELS_MIN, TrueParticle, judge
 from labsem.simulation.world import Particle, World
 
-SIMULATOR_VERSION: Final = "1"
+SIMULATOR_VERSION: Final = "2"
 """Stamped on all output; raised whenever the same seed gives other pixels."""
 
 Detector = Literal["sed", "bsd"]
