@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import tifffile
 
 from services.workers import run_in_worker
 
-
+COUNTING = """
 def counted(report, wanted):
     for number in range(wanted):
         report(number, wanted)
     if wanted > 3:
         raise ValueError(f"{wanted} is too many")
     return wanted
+"""
 
 
-def test_worker_reports_and_answers():
+def test_worker_reports_and_answers(tmp_path, monkeypatch):
+    # A module that a spawned process can import too: it is given this process's path.
+    (tmp_path / "counting_for_workers.py").write_text(COUNTING)
+    monkeypatch.syspath_prepend(tmp_path)
+    counted = import_module("counting_for_workers").counted
     seen = []
     assert run_in_worker(counted, 3, progress=lambda *message: seen.append(message)) == 3
     assert seen == [(0, 3), (1, 3), (2, 3)]
