@@ -1,4 +1,4 @@
-"""Journals: messages that are numbered without gaps, kept, sent by one sender, and replayed."""
+"""Journals: messages that are numbered without gaps, kept, sent by one sender, and read again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from labsem.store.writing import insert_missing
 from schemas.base import Schema
 from schemas.envelope import Envelope, Heartbeat, topic
 from schemas.registry import event_name, schema_id
-from schemas.requests import ReplayAnswer, ReplayedMessage
 
 DAY_S = 86_400.0
 _QUEUE = "labsem.journal"
@@ -157,33 +156,6 @@ def unsent(session: Session, stream: str, after: int, limit: int = 500) -> list[
         .limit(limit)
     )
     return [Message(*row) for row in rows]
-
-
-def replay(session: Session, stream: str, epoch: UUID, after: int, limit: int = 500) -> ReplayAnswer:
-    """Answer of the request of that name.
-
-    Raises
-    ------
-    NotFoundError
-        Where the stream has no journal.
-    """
-    bounds = head(session, stream)
-    if bounds.epoch != epoch:
-        return ReplayAnswer(outcome="wrong_epoch", epoch=bounds.epoch, first=bounds.first, last=bounds.last)
-    if after + 1 < bounds.first:
-        return ReplayAnswer(outcome="pruned", epoch=epoch, first=bounds.first, last=bounds.last)
-    return ReplayAnswer(
-        outcome="messages",
-        messages=tuple(
-            ReplayedMessage(
-                topic=message.topic, envelope=message.envelope.decode(), payload=message.payload.decode()
-            )
-            for message in unsent(session, stream, after, limit)
-        ),
-        first=bounds.first,
-        last=bounds.last,
-        epoch=epoch,
-    )
 
 
 def prune(session: Session, stream: str, *, older_than_s: float, keep_s: float = DAY_S) -> int:

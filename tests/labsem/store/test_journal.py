@@ -6,14 +6,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from labsem.store import NotFoundError, Store, journal
+from labsem.streams.server import replay
+from labsem.streams.stored import StoreJournal
 from schemas.acts import Capabilities, InstrumentState, InstrumentStatus
 from schemas.envelope import Envelope
 from schemas.image import ImageAcquired
+from schemas.requests import Replay, ReplayAnswer
 
 STREAM = "analysis.bench-a"
 STATUS = InstrumentStatus(
@@ -22,6 +25,11 @@ STATUS = InstrumentStatus(
     driver="virtual",
     capabilities=Capabilities(can_act=True),
 )
+
+
+def replayed(store: Store, epoch: UUID, after: int, limit: int = 500) -> ReplayAnswer:
+    """What the wire answers, from this store's journal."""
+    return replay(StoreJournal(store, STREAM), Replay(stream=STREAM, epoch=epoch, after=after, limit=limit))
 
 
 def sequences(store: Store, stream: str = STREAM) -> list[int]:
@@ -162,9 +170,8 @@ def test_a_killed_process_leaves_no_gap(database_url: str) -> None:
 
 def test_replay_gives_what_lies_after(store: Store) -> None:
     head = fill(store, 5)
-    with store.read() as session:
-        answer = journal.replay(session, STREAM, head.epoch, 2, limit=2)
-        end = journal.replay(session, STREAM, head.epoch, 5)
+    answer = replayed(store, head.epoch, 2, limit=2)
+    end = replayed(store, head.epoch, 5)
     assert answer.outcome == "messages"
     assert [Envelope.read(message.envelope).sequence for message in answer.messages] == [3, 4]
     assert (answer.first, answer.last) == (1, 5)
@@ -173,8 +180,7 @@ def test_replay_gives_what_lies_after(store: Store) -> None:
 
 def test_replay_tells_of_another_epoch(store: Store) -> None:
     head = fill(store, 2)
-    with store.read() as session:
-        answer = journal.replay(session, STREAM, uuid4(), 0)
+    answer = replayed(store, uuid4(), 0)
     assert (answer.outcome, answer.epoch, answer.last) == ("wrong_epoch", head.epoch, 2)
 
 
@@ -183,9 +189,8 @@ def test_pruned_messages_are_told_of_and_numbers_go_on(store: Store) -> None:
     with store.write() as session:
         assert journal.prune(session, STREAM, older_than_s=0) == 0, "the last day is kept"
         assert journal.prune(session, STREAM, older_than_s=0, keep_s=-1) == 3
-    with store.read() as session:
-        answer = journal.replay(session, STREAM, head.epoch, 1)
-        at_end = journal.replay(session, STREAM, head.epoch, 3)
+    answer = replayed(store, head.epoch, 1)
+    at_end = replayed(store, head.epoch, 3)
     assert (answer.outcome, answer.first, answer.last) == ("pruned", 4, 3)
     assert at_end.outcome == "messages"
     fill(store, 1)
