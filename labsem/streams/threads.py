@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -15,7 +16,7 @@ from labsem.streams.errors import StreamError
 log = structlog.get_logger(__name__)
 
 
-class SocketThread:
+class SocketThread(ABC):
     """Base of all that owns sockets. Subclasses open them in ``_open``, use them in ``_run``, close them in ``_close``.
 
     Attributes
@@ -112,11 +113,11 @@ class SocketThread:
         while self._woken.poll(0):
             self._woken.recv()
 
-    def _open(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _open(self) -> None: ...
 
-    def _run(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _run(self) -> None: ...
 
-    def _close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _close(self) -> None: ...
