@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -51,6 +51,11 @@ def load_datasets(options: TrainingOptions) -> list[DataSet]:
         Where a folder cannot be read.
     """
     datasets = [load_dataset(folder, options.regime) for folder in options.data]
+    if options.leave_out_judged:
+        datasets = [
+            replace(one, training=[image for image in one.training if image.uncertain is None])
+            for one in datasets
+        ]
     if options.simulated:
         with tempfile.TemporaryDirectory() as folder:
             write_dataset(Path(folder), options.simulated, options.seed, SIMULATED_REGIMES[options.regime])

@@ -20,6 +20,10 @@ CROP_PX = 448
 SCALE_RANGE = (0.45, 1.9)
 """Range of the magnification of crops, log-uniform: particles of any size are seen at many."""
 
+MOSAIC_SHARE = 0.15
+MOSAIC_SCALE_RANGE = (0.3, 1.0)
+"""This share of crops is put together from four of half the size, seen at these scales: crowds of small particles."""
+
 MIN_AREA_PX = 16
 MIN_VISIBLE = 0.1
 """A particle is learned where at least this share of its area, and this many pixels, lie in the crop."""
@@ -92,40 +96,70 @@ class CropSampler:
         return [self._crop(np.random.default_rng([self._seed, step, place])) for place in range(count)]
 
     def _crop(self, rng: np.random.Generator) -> Crop:
-        images = self._datasets[rng.choice(len(self._datasets), p=self._weights)]
-        areas = np.sqrt([image.grey.size for image in images])
-        image = images[rng.choice(len(images), p=areas / areas.sum())]
+        if rng.random() < MOSAIC_SHARE:
+            half = self._size // 2
+            return _mosaic([_cut(self._draw(rng), rng, half, MOSAIC_SCALE_RANGE) for _ in range(4)])
+        image = self._draw(rng)
         for _ in range(5):
-            crop = self._cut(image, rng)
+            crop = _cut(image, rng, self._size, SCALE_RANGE)
             if len(crop.ids):
                 break
         return crop
 
-    def _cut(self, image: TrainingImage, rng: np.random.Generator) -> Crop:
-        size = self._size
-        scale = float(np.exp(rng.uniform(*np.log(SCALE_RANGE))))
-        side = max(32, round(size / scale))
-        height, width = image.grey.shape
-        y0 = int(rng.integers(0, height - side + 1)) if height > side else (height - side) // 2
-        x0 = int(rng.integers(0, width - side + 1)) if width > side else (width - side) // 2
-        rows, columns = slice(max(y0, 0), min(y0 + side, height)), slice(max(x0, 0), min(x0 + side, width))
-        grey_part, label_part = image.grey[rows, columns], image.labels[rows, columns]
-        factor = size / side
-        shape = (max(1, round(grey_part.shape[0] * factor)), max(1, round(grey_part.shape[1] * factor)))
-        shape = (min(shape[0], size), min(shape[1], size))
-        grey = normalise(grey_part, grey_levels(image.grey))
-        if factor < 1:
-            grey = ndimage.gaussian_filter(grey, 0.5 * (1 / factor - 1))
-        grey = resize(grey, shape, order=1, anti_aliasing=False).astype(np.float32)  # type: ignore[no-untyped-call]
-        labels = _resize_labels(label_part, shape)
-        grey, labels = _turn(grey, labels, rng)
-        grey = _appearance(grey, rng)
-        padded = np.zeros((size, size), np.float32)
-        padded[: grey.shape[0], : grey.shape[1]] = grey
-        padded_labels = np.zeros((size, size), np.int32)
-        padded_labels[: labels.shape[0], : labels.shape[1]] = labels
-        ids, boxes = _boxes(padded_labels, image.labels, factor)
-        return Crop(padded, padded_labels, ids, boxes, _certainty(ids, image.uncertain))
+    def _draw(self, rng: np.random.Generator) -> TrainingImage:
+        images = self._datasets[rng.choice(len(self._datasets), p=self._weights)]
+        areas = np.sqrt([image.grey.size for image in images])
+        return images[rng.choice(len(images), p=areas / areas.sum())]
+
+
+def _cut(image: TrainingImage, rng: np.random.Generator, size: int, scale_range: tuple[float, float]) -> Crop:
+    scale = float(np.exp(rng.uniform(*np.log(scale_range))))
+    side = max(32, round(size / scale))
+    height, width = image.grey.shape
+    y0 = int(rng.integers(0, height - side + 1)) if height > side else (height - side) // 2
+    x0 = int(rng.integers(0, width - side + 1)) if width > side else (width - side) // 2
+    rows, columns = slice(max(y0, 0), min(y0 + side, height)), slice(max(x0, 0), min(x0 + side, width))
+    grey_part, label_part = image.grey[rows, columns], image.labels[rows, columns]
+    factor = size / side
+    shape = (max(1, round(grey_part.shape[0] * factor)), max(1, round(grey_part.shape[1] * factor)))
+    shape = (min(shape[0], size), min(shape[1], size))
+    grey = normalise(grey_part, grey_levels(image.grey))
+    if factor < 1:
+        grey = ndimage.gaussian_filter(grey, 0.5 * (1 / factor - 1))
+    grey = resize(grey, shape, order=1, anti_aliasing=False).astype(np.float32)  # type: ignore[no-untyped-call]
+    labels = _resize_labels(label_part, shape)
+    grey, labels = _turn(grey, labels, rng)
+    grey = _appearance(grey, rng)
+    padded = np.zeros((size, size), np.float32)
+    padded[: grey.shape[0], : grey.shape[1]] = grey
+    padded_labels = np.zeros((size, size), np.int32)
+    padded_labels[: labels.shape[0], : labels.shape[1]] = labels
+    ids, boxes = _boxes(padded_labels, image.labels, factor)
+    return Crop(padded, padded_labels, ids, boxes, _certainty(ids, image.uncertain))
+
+
+def _mosaic(quarters: Sequence[Crop]) -> Crop:
+    """Four crops of equal size as one: upper left, upper right, lower left, lower right."""
+    side = quarters[0].grey.shape[0]
+    grey = np.zeros((2 * side, 2 * side), np.float32)
+    labels = np.zeros((2 * side, 2 * side), np.int32)
+    ids: list[NDArray[np.int64]] = []
+    boxes: list[NDArray[np.float32]] = []
+    taken = 0
+    for place, quarter in enumerate(quarters):
+        y, x = side * (place // 2), side * (place % 2)
+        grey[y : y + side, x : x + side] = quarter.grey
+        labels[y : y + side, x : x + side] = np.where(quarter.labels > 0, quarter.labels + taken, 0)
+        ids.append(quarter.ids + taken)
+        boxes.append(quarter.boxes + np.array([x, y, x, y], np.float32))
+        taken = int(labels.max(initial=taken))
+    return Crop(
+        grey,
+        labels,
+        np.concatenate(ids),
+        np.concatenate(boxes),
+        np.concatenate([q.certainty for q in quarters]),
+    )
 
 
 def _resize_labels(labels: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.int32]:

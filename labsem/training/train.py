@@ -44,6 +44,9 @@ class TrainingOptions(BaseModel):
     minutes: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, gt=0)
     simulated: int = Field(default=0, ge=0, description="frames of the simulator to add")
+    leave_out_judged: bool = Field(
+        default=False, description="leave out real images whose certainty was judged, for cross-validation"
+    )
     start_from: Path | None = Field(default=None, description="weights to fine-tune; none: ImageNet")
     imagenet: bool = True
     resume: bool = False
