@@ -59,6 +59,9 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option(help="Weights to go on from; default: ImageNet's.")
     ] = None,
+    leave_out_judged: Annotated[
+        bool, typer.Option("--leave-out-judged", help="Without real images whose certainty was judged.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same crops.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Crops in a step.")] = 2,
@@ -81,6 +84,7 @@ def train(
         "steps": steps,
         "simulated": simulated,
         "start_from": start_from,
+        "leave_out_judged": leave_out_judged,
         "resume": resume,
         "seed": seed,
         "batch": batch,
