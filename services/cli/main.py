@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from services.cli import analysis, loop, networks, records, rescans, system
+from services.cli import analysis, evaluation, loop, models, records, rescans, simulation, system, training
 from services.cli.output import FAILED, fail, known_errors, note
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def options(
         os.environ["LABSEM_DATA_DIR"] = str(data_dir.absolute())
 
 
-for _module in (loop, analysis, records, rescans, networks, system):
+for _module in (loop, analysis, records, rescans, training, evaluation, simulation, models, system):
     _module.register(app)
 
 

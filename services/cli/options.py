@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,3 +40,11 @@ class Part(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
+
+
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder", help="Folder of weights and manifests; default: the settings', else the shipped ones."
+    ),
+]
