@@ -153,6 +153,12 @@ class ParticleNetwork(nn.Module):
         )
         return detections
 
+    def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
+        """``scores`` (M,) and ``confidence_logits`` (M, k) of one image at boxes (M, 4) x0 y0 x1 y1, px."""
+        size = (images.shape[-2], images.shape[-1])
+        class_logits, _, confidence = self.roi_heads.box_features(self.features(images), boxes, size)
+        return {"scores": class_logits.softmax(dim=1)[:, 1], "confidence_logits": confidence}
+
 
 def _rpn_levels(pyramid: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
     return OrderedDict((name, level) for name, level in pyramid.items() if name != "P2")

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -75,12 +75,24 @@ class Detections:
         ]
 
 
+class TrustAtBoxes(NamedTuple):
+    """Numbers of trust (N,) at boxes that were given, not found."""
+
+    confidence: NDArray[np.float64]
+    objectness: NDArray[np.float64]
+
+
 class Detector:
     """One network on one frame: normalisation, change of scale, detection."""
 
     def __init__(self, network: ParticleNetwork, *, precision: Precision = "auto") -> None:
         self._network = network.eval().to(memory_format=torch.channels_last)
         self._half = precision == "bfloat16" or (precision == "auto" and bfloat16_is_faster())
+
+    @property
+    def precision(self) -> Literal["float32", "bfloat16"]:
+        """What it computes in."""
+        return "bfloat16" if self._half else "float32"
 
     def detect(
         self,
@@ -93,14 +105,8 @@ class Detector:
     ) -> Detections:
         """Detections of a frame (H, W), in its own pixels."""
         height, width = pixels.shape
-        factor = scale_factor(height, width, scale)
         grey = normalise(pixels, grey_levels(pixels))
-        image = torch.from_numpy(grey)[None, None]
-        if factor != 1:
-            size = (max(1, round(height * factor)), max(1, round(width * factor)))
-            image = functional.interpolate(image, size=size, mode="bilinear", antialias=factor < 1)
-        down, right = -image.shape[-2] % PADDING_PX, -image.shape[-1] % PADDING_PX
-        image = functional.pad(image, (0, right, 0, down)).contiguous(memory_format=torch.channels_last)
+        image, factor = _to_input(grey, scale)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._half):
             found = self._network.detect(
                 image, score_min=score_min, nms_iou=nms_iou, detections_max=detections_max
@@ -118,6 +124,16 @@ class Detector:
             mask_certainty=((masks - 0.5).abs().mean(dim=(1, 2)) * 2).double().numpy(),
             pooled=found["pooled"].double().numpy(),
         )
+
+    def at_boxes(
+        self, pixels: NDArray[np.uint8] | NDArray[np.uint16], boxes: NDArray[np.float64], scale: Input
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Objectness and expected bin centre (N,) at boxes (N, 4), x0 y0 x1 y1 in pixels of the frame (H, W)."""
+        image, factor = _to_input(normalise(pixels, grey_levels(pixels)), scale)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._half):
+            found = self._network.at_boxes(image, torch.from_numpy(boxes * factor).float().reshape(-1, 4))
+        expected = expected_confidence(found["confidence_logits"].float())
+        return found["scores"].double().numpy(), expected.double().numpy()
 
 
 class Segmenter:
@@ -185,6 +201,11 @@ class Segmenter:
         """The manifest behind a regime."""
         return self._models[regime][0]
 
+    @property
+    def precision(self) -> Literal["float32", "bfloat16"]:
+        """What it computes in."""
+        return self._models[Regime.JOINT][1].precision
+
     def detection_floor_px(self, regime: Regime) -> float | None:
         """Diameter of 50 % recall, px."""
         return self._models[regime][0].regimes[regime].detection_floor_px
@@ -202,6 +223,30 @@ class Segmenter:
             detections_max=thresholds.detections_max,
         )
         return to_segmentation(detections, calibration, extra)
+
+    def trust_at(
+        self, pixels: NDArray[np.uint8] | NDArray[np.uint16], boxes: NDArray[np.integer], regime: Regime
+    ) -> TrustAtBoxes:
+        """Trust in particles whose boxes are known: the box head run there, calibrated as detections are.
+
+        Parameters
+        ----------
+        pixels
+            (H, W).
+        boxes
+            (N, 4) y0 x0 y1 x1 in pixels, end exclusive, as in :class:`~labsem.segmentation.Segmentation`.
+        """
+        manifest, detector, _ = self._models[regime]
+        calibration = manifest.regimes[regime]
+        corners = np.asarray(boxes, np.float64).reshape(-1, 4)[:, [1, 0, 3, 2]]
+        objectness, expected = detector.at_boxes(pixels, corners, calibration.input)
+        return TrustAtBoxes(apply_platt(calibration.confidence, logit(expected)[:, None]), objectness)
+
+    def confidence_at(
+        self, pixels: NDArray[np.uint8] | NDArray[np.uint16], boxes: NDArray[np.integer], regime: Regime
+    ) -> NDArray[np.float64]:
+        """(N,) confidence of :meth:`trust_at`."""
+        return self.trust_at(pixels, boxes, regime).confidence
 
 
 def to_segmentation(
@@ -273,6 +318,18 @@ def apply_platt(platt: Platt, inputs: NDArray[np.float64]) -> NDArray[np.float64
     """Calibrated probabilities of (N, M) inputs."""
     value: NDArray[np.float64] = 1 / (1 + np.exp(-(inputs @ np.array(platt.slopes) + platt.offset)))
     return value
+
+
+def _to_input(grey: NDArray[np.float32], scale: Input) -> tuple[Tensor, float]:
+    """What the network sees of (H, W) grey values: (1, 1, H', W'), padded; and by how much it was enlarged."""
+    height, width = grey.shape
+    factor = scale_factor(height, width, scale)
+    image = torch.from_numpy(grey)[None, None]
+    if factor != 1:
+        size = (max(1, round(height * factor)), max(1, round(width * factor)))
+        image = functional.interpolate(image, size=size, mode="bilinear", antialias=factor < 1)
+    down, right = -image.shape[-2] % PADDING_PX, -image.shape[-1] % PADDING_PX
+    return functional.pad(image, (0, right, 0, down)).contiguous(memory_format=torch.channels_last), factor
 
 
 def scale_factor(height: int, width: int, scale: Input) -> float:
