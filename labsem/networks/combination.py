@@ -101,7 +101,7 @@ def combine(
             continue
         under = claimed[y0:y1, x0:x1][inside]
         owners, shared = np.unique(under[under > 0], return_counts=True)
-        if _is_redundant(owners, shared, area, areas, kept, certain, candidate, thresholds):
+        if is_redundant(owners, shared, area, areas, kept, certain, candidate, thresholds):
             continue
         kept.append(candidate)
         areas.append(area)
@@ -118,7 +118,7 @@ def combine(
     )
 
 
-def _is_redundant(
+def is_redundant(
     owners: NDArray[np.int32],
     shared: NDArray[np.int64],
     area: int,
@@ -128,6 +128,17 @@ def _is_redundant(
     candidate: int,
     thresholds: Thresholds,
 ) -> bool:
+    """Whether a candidate mask goes because of the kept ones before it.
+
+    Parameters
+    ----------
+    owners, shared
+        (K,) one-based places in ``kept`` of the masks that own pixels under the candidate, and how many.
+    area
+        Pixels of the candidate.
+    areas, kept
+        Pixels and detection of each kept mask.
+    """
     if len(owners) == 0:
         return False
     if float(shared.sum()) > thresholds.containment * area:

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn import functional
+
+
+class UncertaintyHead(BaseModel):
+    """What the label-uncertainty loss is given: the paper's k, xi, sigma and w."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bins: int = Field(default=6, ge=2, description="k")
+    xi: float = Field(default=0.5, gt=0, description="width of the neighbourhood, in bins; at most k")
+    sigma: float = Field(default=0.15, ge=0, description="standard deviation of the noise of the targets")
+    weights: tuple[float, ...] | None = Field(
+        default=None, description="w, one for each bin; ones where none"
+    )
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.xi > self.bins:
+            raise ValueError(f"xi = {self.xi} is over the number of bins, {self.bins}")
+        if self.weights is not None and (len(self.weights) != self.bins or min(self.weights) < 0):
+            raise ValueError(f"weights must be {self.bins} numbers of at least 0, one for each bin")
+        return self
 
 
 def noisy_confidence(certain: Tensor, sigma: float, generator: torch.Generator | None = None) -> Tensor:

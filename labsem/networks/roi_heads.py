@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import boxes as box_ops
 
-from labsem.networks.losses import confidence_bin, label_uncertainty_loss, noisy_confidence
+from labsem.networks.losses import UncertaintyHead, confidence_bin, label_uncertainty_loss, noisy_confidence
 
 MASK_SIZE = 28
 SUPERSAMPLING = 2
@@ -20,8 +20,7 @@ SUPERSAMPLING = 2
 class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
     """Box, uncertainty and mask heads for the one class ``particle``."""
 
-    xi: float = 0.5
-    sigma: float = 0.15
+    uncertainty: UncertaintyHead = UncertaintyHead()
 
     def __init__(
         self,
@@ -71,19 +70,19 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
         certainty = torch.cat(
             [t["certainty"][index[keep]] for t, index, keep in zip(targets, matched, positive, strict=True)]
         )
-        judged = certainty >= 0
-        target_bins = confidence_bin(
-            noisy_confidence(certainty[judged], self.sigma), self.box_predictor.confidence.out_features
-        )
-        loss_confidence = label_uncertainty_loss(
-            confidence_logits[torch.cat(positive)][judged], target_bins, xi=self.xi
-        )
+        loss_confidence = self._confidence_loss(confidence_logits[torch.cat(positive)], certainty)
         return {
             "loss_class": loss_class,
             "loss_box": loss_box,
             "loss_mask": self._mask_loss(pyramid, proposals, image_sizes, targets, matched, positive),
             "loss_confidence": loss_confidence,
         }
+
+    def _confidence_loss(self, logits: Tensor, certainty: Tensor) -> Tensor:
+        """Label-uncertainty loss of (P, k) logits of positive proposals; those not judged (-1) give nothing."""
+        judged = certainty >= 0
+        target_bins = confidence_bin(noisy_confidence(certainty[judged], self.sigma), logits.shape[1])
+        return label_uncertainty_loss(logits[judged], target_bins, xi=self.xi)
 
     def _mask_loss(
         self,
