@@ -10,7 +10,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from services.cli import analysis, evaluation, loop, models, records, rescans, simulation, system, training
+from services.cli import (
+    analysis,
+    bench,
+    evaluation,
+    loop,
+    models,
+    records,
+    rescans,
+    simulation,
+    system,
+    training,
+)
 from services.cli.output import FAILED, fail, known_errors, note
 
 app = typer.Typer(
@@ -58,7 +69,7 @@ def options(
         os.environ["LABSEM_DATA_DIR"] = str(data_dir.absolute())
 
 
-for _module in (loop, analysis, records, rescans, training, evaluation, simulation, models, system):
+for _module in (loop, analysis, records, rescans, training, evaluation, simulation, bench, models, system):
     _module.register(app)
 
 

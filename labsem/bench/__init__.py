@@ -1,0 +1,1 @@
+"""How fast labsem is, measured on simulated frames; the only place where absolute times are given."""

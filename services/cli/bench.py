@@ -1,0 +1,118 @@
+"""``labsem bench``: how fast, and against what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli.options import FolderOption, Json
+from services.cli.output import print_json, stdout, table
+from services.cli.progress import progress_bar
+from services.cli.setup import quiet_logging, settings
+
+if TYPE_CHECKING:
+    from labsem.bench.segment import SegmentBench
+    from schemas.settings import ModelSettings
+    from services.workers import Report
+
+bench = typer.Typer(no_args_is_help=True, help="How fast labsem is on this machine.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(bench, name="bench")
+
+
+@bench.command("segment")
+def bench_segment(
+    at: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, help="About so many particles; may be given several times (default 10, 100, 400)."
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Times each side is timed; medians are given.")] = 5,
+    reference: Annotated[bool, typer.Option(help="Time the paper's network beside it.")] = True,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of both sides; default: the settings', else all cores.")
+    ] = None,
+    width_px: Annotated[int, typer.Option(min=64, help="Width of the frame.")] = 1920,
+    height_px: Annotated[int, typer.Option(min=64, help="Height of the frame.")] = 1200,
+    folder: FolderOption = None,
+    as_json: Json = False,
+) -> None:
+    """Time one frame, from decoded pixels to label image, against the paper's ResNet-50 Mask R-CNN."""
+    from services.workers import run_in_worker
+
+    quiet_logging()
+    found = settings().models
+    models = found.model_copy(update={"folder": folder or found.folder, "threads": threads or found.threads})
+    with progress_bar("timing") as update:
+        result = run_in_worker(
+            _bench_segment,
+            models,
+            tuple(at or (10, 100, 400)),
+            repeats,
+            reference,
+            (width_px, height_px),
+            progress=lambda done, total: update(done, total),
+        )
+    if as_json:
+        print_json(result)
+    else:
+        _show_segment(result)
+
+
+def _bench_segment(
+    report: Report,
+    models: ModelSettings,
+    at: tuple[int, ...],
+    repeats: int,
+    reference: bool,
+    size_px: tuple[int, int],
+) -> SegmentBench:
+    from labsem.bench.segment import bench_segment as measure
+
+    return measure(
+        at,
+        repeats=repeats,
+        reference=reference,
+        folder=models.folder,
+        precision=models.precision,
+        threads=models.threads,
+        width_px=size_px[0],
+        height_px=size_px[1],
+        progress=report,
+    )
+
+
+def _show_segment(result: SegmentBench) -> None:
+    columns = (
+        "particles",
+        "found",
+        "AJI+",
+        "seconds",
+        "reference",
+        "times as fast",
+        "reference, no pasting",
+        "times as fast ",
+    )
+    rows = [
+        (
+            each.particles,
+            each.detections,
+            each.aji_plus,
+            each.seconds,
+            each.reference_seconds,
+            each.ratio,
+            each.reference_seconds_without_pasting,
+            each.ratio_without_pasting,
+        )
+        for each in result.at.values()
+    ]
+    title = (
+        f"{result.width_px}x{result.height_px}, {result.model.name} {result.model.version}, {result.precision}, "
+        f"{result.threads} threads, {result.cpu}"
+    )
+    stdout().print(table(title, columns, rows, right=columns))
