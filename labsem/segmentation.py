@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 HALF_LEVEL = 128
 """A pixel belongs to a mask where its probability, stored as 0 to 255, is at least this."""
@@ -39,6 +41,28 @@ class Segmentation:
     confidence: NDArray[np.float64]
     mask_quality: NDArray[np.float64]
     out_of_distribution: bool = False
+
+    @classmethod
+    def from_labels(cls, labels: NDArray[np.int32], confidence: NDArray[np.float64] | None = None) -> Self:
+        """A label image (H, W) as a segmentation: the k-th label in ascending order becomes detection k.
+
+        ``confidence`` is (N,), 1 where not given; ``objectness`` and ``mask_quality`` are 1.
+        """
+        boxes, masks = [], []
+        for index, box in enumerate(find_objects(labels)):
+            if box is not None:
+                boxes.append((box[0].start, box[1].start, box[0].stop, box[1].stop))
+                masks.append(np.where(labels[box] == index + 1, 255, 0).astype(np.uint8))
+        ones = np.ones(len(masks))
+        return cls(
+            height_px=labels.shape[0],
+            width_px=labels.shape[1],
+            boxes=np.array(boxes, np.int32).reshape(-1, 4),
+            probabilities=tuple(masks),
+            objectness=ones,
+            confidence=ones if confidence is None else confidence,
+            mask_quality=ones,
+        )
 
     def __len__(self) -> int:
         return len(self.probabilities)

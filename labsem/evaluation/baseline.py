@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_fill_holes, distance_transform_edt, find_objects, gaussian_filter, label
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label
 from skimage.feature import peak_local_max
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
@@ -28,7 +28,7 @@ def otsu_watershed(
     del regime
     smooth = gaussian_filter(pixels.astype(np.float32), SMOOTHING_PX)
     if smooth.min() == smooth.max():
-        return _segmentation(np.zeros(pixels.shape, np.int32))
+        return Segmentation.from_labels(np.zeros(pixels.shape, np.int32))
     bright = smooth > threshold_otsu(smooth)  # type: ignore[no-untyped-call]
     edge = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
     foreground = binary_fill_holes(~bright if edge.mean() > 0.5 else bright)
@@ -39,22 +39,4 @@ def otsu_watershed(
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     labels = watershed(-distance, markers, mask=foreground).astype(np.int32)  # type: ignore[no-untyped-call]
     labels[np.bincount(labels.ravel(), minlength=len(peaks) + 1)[labels] < MINIMUM_AREA_PX] = 0
-    return _segmentation(labels)
-
-
-def _segmentation(labels: NDArray[np.int32]) -> Segmentation:
-    boxes, masks = [], []
-    for index, box in enumerate(find_objects(labels)):
-        if box is not None:
-            boxes.append((box[0].start, box[1].start, box[0].stop, box[1].stop))
-            masks.append(np.where(labels[box] == index + 1, 255, 0).astype(np.uint8))
-    trust = np.ones(len(masks))
-    return Segmentation(
-        height_px=labels.shape[0],
-        width_px=labels.shape[1],
-        boxes=np.array(boxes, np.int32).reshape(-1, 4),
-        probabilities=tuple(masks),
-        objectness=trust,
-        confidence=trust,
-        mask_quality=trust,
-    )
+    return Segmentation.from_labels(labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,70 +149,96 @@ _COLUMNS = tuple(field.name for field in fields(ParticleTable) if field.name != 
 UM_COLUMNS = ("area_um2", "area_full_um2", "ecd_um", "feret_max_um", "feret_min_um", "perimeter_um")
 
 
-def measure_particles(segmentation: Segmentation, pixel_size_nm: float | None) -> ParticleTable:
-    """Measure each detection of which at least one pixel is seen.
+class ParticleSizes(NamedTuple):
+    """The columns of :class:`ParticleTable` that sizes and their distributions need, (N,) each."""
 
-    Sizes seen (``area``, ``ecd``) are of the flattened mask, shapes of the unflattened one.
-    """
+    label: NDArray[np.int64]
+    y0: NDArray[np.int64]
+    x0: NDArray[np.int64]
+    y1: NDArray[np.int64]
+    x1: NDArray[np.int64]
+    area_px: Floats
+    area_full_px: Floats
+    ecd_px: Floats
+    cut_by_edge: NDArray[np.bool_]
+    edge_weight: Floats
+
+
+def measure_sizes(segmentation: Segmentation) -> ParticleSizes:
+    """Sizes alone of each detection of which at least one pixel is seen: no outline is followed."""
     height, width = segmentation.height_px, segmentation.width_px
     visible = np.bincount(segmentation.label_image.ravel(), minlength=len(segmentation) + 1)[1:]
     seen = np.flatnonzero(visible)
-    values = np.full((len(seen), 12), np.nan)
     boxes = np.zeros((len(seen), 4), np.int64)
+    full = np.zeros(len(seen))
     for row, index in enumerate(seen.tolist()):
         mask = segmentation.mask(index)
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         top, left = (int(value) for value in segmentation.boxes[index][:2])
         boxes[row] = top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1
-        full = float(mask.sum())
+        full[row] = mask.sum()
+    y0, x0, y1, x1 = boxes.T
+    cut = (y0 <= 0) | (x0 <= 0) | (y1 >= height) | (x1 >= width)
+    area = visible[seen].astype(np.float64)
+    return ParticleSizes(
+        label=seen.astype(np.int64) + 1,
+        y0=y0,
+        x0=x0,
+        y1=y1,
+        x1=x1,
+        area_px=area,
+        area_full_px=full,
+        ecd_px=np.sqrt(4 * area / math.pi),
+        cut_by_edge=cut,
+        edge_weight=np.where(cut, 0.0, edge_weights(x1 - x0, y1 - y0, width, height)),
+    )
+
+
+def measure_particles(segmentation: Segmentation, pixel_size_nm: float | None) -> ParticleTable:
+    """Measure each detection of which at least one pixel is seen.
+
+    Sizes seen (``area``, ``ecd``) are of the flattened mask, shapes of the unflattened one.
+    """
+    sizes = measure_sizes(segmentation)
+    values = np.full((len(sizes.label), 11), np.nan)
+    for row, index in enumerate((sizes.label - 1).tolist()):
+        top, left = (int(value) for value in segmentation.boxes[index][:2])
         outline = measure_outline(segmentation.probabilities[index])
-        size = math.sqrt(4 * full / math.pi)
-        values[row, :5] = (
+        size = math.sqrt(4 * float(sizes.area_full_px[row]) / math.pi)
+        values[row, :4] = (
             left + outline.centroid_x,
             top + outline.centroid_y,
-            full,
             outline.feret_max,
             outline.feret_min,
         )
         if size >= ASPECT_MIN_ECD_PX:
-            values[row, 5:7] = outline.feret_min / outline.feret_max, outline.orientation_deg
+            values[row, 4:6] = outline.feret_min / outline.feret_max, outline.orientation_deg
         if size >= OUTLINE_MIN_ECD_PX:
             roundness = 4 * math.pi * outline.area / outline.perimeter**2
-            values[row, 7:12] = (
+            values[row, 6:11] = (
                 outline.perimeter,
                 math.sqrt(roundness),
                 roundness,
                 outline.area / outline.hull_area,
                 outline.hull_perimeter / outline.perimeter,
             )
-    y0, x0, y1, x1 = boxes.T
-    cut = (y0 <= 0) | (x0 <= 0) | (y1 >= height) | (x1 >= width)
-    area = visible[seen].astype(np.float64)
+    seen = sizes.label - 1
     return ParticleTable(
-        label=seen.astype(np.int64) + 1,
-        y0=y0,
-        x0=x0,
-        y1=y1,
-        x1=x1,
+        **sizes._asdict(),
         centroid_x_px=values[:, 0],
         centroid_y_px=values[:, 1],
-        area_px=area,
-        area_full_px=values[:, 2],
-        ecd_px=np.sqrt(4 * area / math.pi),
-        feret_max_px=values[:, 3],
-        feret_min_px=values[:, 4],
-        perimeter_px=values[:, 7],
-        aspect_ratio=values[:, 5],
-        circularity_iso=values[:, 8],
-        form_factor=values[:, 9],
-        solidity=values[:, 10],
-        convexity=values[:, 11],
-        orientation_deg=values[:, 6],
+        feret_max_px=values[:, 2],
+        feret_min_px=values[:, 3],
+        aspect_ratio=values[:, 4],
+        orientation_deg=values[:, 5],
+        perimeter_px=values[:, 6],
+        circularity_iso=values[:, 7],
+        form_factor=values[:, 8],
+        solidity=values[:, 9],
+        convexity=values[:, 10],
         objectness=segmentation.objectness[seen].astype(np.float64),
         confidence=segmentation.confidence[seen].astype(np.float64),
         mask_quality=segmentation.mask_quality[seen].astype(np.float64),
         certain=segmentation.certain[seen],
-        cut_by_edge=cut,
-        edge_weight=np.where(cut, 0.0, edge_weights(x1 - x0, y1 - y0, width, height)),
         pixel_size_nm=pixel_size_nm,
     )
