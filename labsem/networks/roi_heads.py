@@ -81,8 +81,10 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
     def _confidence_loss(self, logits: Tensor, certainty: Tensor) -> Tensor:
         """Label-uncertainty loss of (P, k) logits of positive proposals; those not judged (-1) give nothing."""
         judged = certainty >= 0
-        target_bins = confidence_bin(noisy_confidence(certainty[judged], self.sigma), logits.shape[1])
-        return label_uncertainty_loss(logits[judged], target_bins, xi=self.xi)
+        head = self.uncertainty
+        target_bins = confidence_bin(noisy_confidence(certainty[judged], head.sigma), logits.shape[1])
+        weights = None if head.weights is None else logits.new_tensor(head.weights)
+        return label_uncertainty_loss(logits[judged], target_bins, xi=head.xi, weights=weights)
 
     def _mask_loss(
         self,

@@ -1,0 +1,59 @@
+"""What every network of the registry has: losses to train it by, and an architecture that its weights fit."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+Kind = Literal["maskrcnn", "unet"]
+
+
+class TrainableNetwork(nn.Module, abc.ABC):
+    """A network that learns from grey crops and their label images.
+
+    Attributes
+    ----------
+    architecture
+        What is needed to build it again; part of the manifest.
+    backbone
+        The encoder, whose parameters learn at a rate of their own.
+    loss_names
+        Keys of :meth:`losses`.
+    """
+
+    loss_names: ClassVar[tuple[str, ...]]
+    architecture: BaseModel
+    backbone: nn.Module
+
+    @abc.abstractmethod
+    def losses(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Losses of a batch, to be summed.
+
+        Parameters
+        ----------
+        images
+            (N, 1, H, W) grey values in [0, 1], H and W multiples of 32.
+        targets
+            For each image ``boxes`` (M, 4) x0 y0 x1 y1 in pixels, ``ids`` (M,) their values in ``label_image``
+            (H, W) and ``certainty`` (M,): 1 certain, 0 uncertain, -1 not judged.
+        """
+
+
+class DetectionNetwork(TrainableNetwork):
+    """A Mask R-CNN: one that detects particles one by one."""
+
+    @abc.abstractmethod
+    def detect(
+        self, images: Tensor, *, score_min: float, nms_iou: float, detections_max: int
+    ) -> dict[str, Tensor]:
+        """Detections of one image (1, 1, H, W), best first.
+
+        Returns
+        -------
+        dict
+            ``boxes`` (M, 4) x0 y0 x1 y1 px; ``scores`` (M,) objectness; ``confidence_logits`` (M, k); ``masks``
+            (M, S, S) mask probabilities; ``pooled`` (C,) mean features of the frame.
+        """
