@@ -31,6 +31,8 @@ class Segmentation:
         particle certain, ``mask_quality`` that its mask reaches IoU 0.5.
     out_of_distribution
         Whether the frame is unlike what the network was trained on.
+    certain_by_rule
+        (N,) where the network decides certainty by a rule of its own; None: where confidence is over 0.5.
     """
 
     height_px: int
@@ -41,6 +43,7 @@ class Segmentation:
     confidence: NDArray[np.float64]
     mask_quality: NDArray[np.float64]
     out_of_distribution: bool = False
+    certain_by_rule: NDArray[np.bool_] | None = None
 
     @classmethod
     def from_labels(cls, labels: NDArray[np.int32], confidence: NDArray[np.float64] | None = None) -> Self:
@@ -69,8 +72,8 @@ class Segmentation:
 
     @property
     def certain(self) -> NDArray[np.bool_]:
-        """(N,) whether confidence is over 0.5."""
-        return self.confidence > 0.5
+        """(N,) whether an expert is expected to call the particle certain."""
+        return self.confidence > 0.5 if self.certain_by_rule is None else self.certain_by_rule
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """Unflattened mask of one detection inside its box."""

@@ -53,6 +53,18 @@ class Thresholds(_Part):
     detections_max: int = Field(default=1500, ge=1)
 
 
+class Watershed(_Part):
+    """How a U-Net's two distance maps are parted into particles (Scherr et al. 2020)."""
+
+    cell: float = Field(default=0.1, ge=0, le=1, description="cell distance over which a pixel belongs")
+    seed: float = Field(
+        default=0.4, ge=0, le=1, description="cell less squared neighbour distance over which is a seed"
+    )
+    smoothing_px: float = Field(default=1.0, ge=0, description="of the cell distance, standard deviation")
+    area_min_px: int = Field(default=16, ge=1, description="smaller particles go")
+    contrast: float = Field(default=-1, ge=-1, le=1, description="as that of Thresholds")
+
+
 class Platt(_Part):
     """``sigmoid(offset + sum_i slope_i x_i)``, strictly increasing in each input: slopes are positive."""
 
@@ -79,6 +91,7 @@ class Calibration(_Part):
     """What a regime has of its own beside the weights."""
 
     thresholds: Thresholds
+    watershed: Watershed = Field(default=Watershed(), description="of a U-Net, instead of thresholds")
     confidence: Platt
     mask_quality: Platt
     input: Input

@@ -219,6 +219,8 @@ class ReferenceNetwork(DetectionNetwork):
             nms_iou=nms_iou,
             detections_max=detections_max,
         )
+        if self.architecture.certainty_rule == "likeliest bin":
+            detections["certain"] = is_likeliest_bin_certain(detections["confidence_logits"])
         detections["pooled"] = torch.cat([pyramid[name][0].float().mean(dim=(1, 2)) for name in ("2", "3")])
         return detections
 

@@ -24,7 +24,7 @@ from labsem.networks.architecture import Architecture, ParticleNetwork
 from labsem.networks.imagenet import WEIGHT_FILES, load_encoder
 from labsem.networks.manifest import WeightsError
 from labsem.networks.reference import ReferenceArchitecture, ReferenceNetwork
-from labsem.networks.trainable import TrainableNetwork
+from labsem.networks.trainable import DetectionNetwork, TrainableNetwork
 from labsem.networks.unet import UNet, UNetArchitecture
 
 _NAMED: dict[str, Architecture | ReferenceArchitecture | UNetArchitecture] = {
@@ -98,7 +98,7 @@ def read_architecture(
 
 def build_network(
     architecture: str | Architecture | ReferenceArchitecture | UNetArchitecture,
-) -> TrainableNetwork:
+) -> DetectionNetwork | UNet:
     """Build a network, by name or architecture, with random weights."""
     if isinstance(architecture, str):
         architecture = named_architecture(architecture)

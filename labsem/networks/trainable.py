@@ -55,5 +55,10 @@ class DetectionNetwork(TrainableNetwork):
         -------
         dict
             ``boxes`` (M, 4) x0 y0 x1 y1 px; ``scores`` (M,) objectness; ``confidence_logits`` (M, k); ``masks``
-            (M, S, S) mask probabilities; ``pooled`` (C,) mean features of the frame.
+            (M, S, S) mask probabilities; ``pooled`` (C,) mean features of the frame; and ``certain`` (M,) where the
+            network has a rule of its own for that.
         """
+
+    @abc.abstractmethod
+    def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
+        """``scores`` (M,) and ``confidence_logits`` (M, k) of one image at boxes (M, 4) x0 y0 x1 y1, px."""

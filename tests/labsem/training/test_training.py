@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from labsem.networks.architecture import Architecture
 from labsem.networks.manifest import Input, WeightsError, list_manifests, verify
-from labsem.networks.segmenter import Segmenter, scale_factor
+from labsem.networks.scaling import scale_factor
+from labsem.networks.segmenter import Segmenter
 from labsem.training.calibrate import fit_platt
 from labsem.training.publish import publish
 from labsem.training.sampling import CropSampler, TrainingImage
