@@ -13,12 +13,13 @@ from labsem.evaluation.detection import (
     match,
 )
 from labsem.evaluation.geometry import geometry_features, out_of_fold_logistic
+from labsem.evaluation.judgement import measure_certainty
 from labsem.evaluation.landmarks import clear_found, holes_taken
 from labsem.evaluation.measure import CertaintyResult, ImageResult, Segments, measure_image
 from labsem.evaluation.overlap import Overlaps, assign, find_overlaps
 from labsem.evaluation.report import CertaintyFigures, EvaluationReport, ImageRow
 from labsem.evaluation.run import evaluate, evaluate_regimes, route_image
-from labsem.evaluation.summary import measure_certainty, summarize
+from labsem.evaluation.summary import summarize
 
 __all__ = [
     "AjiSums",

@@ -59,7 +59,7 @@ def bootstrap_interval(
     values = [value for value in drawn if value is not None]
     if 2 * len(values) < resamples:
         return None
-    return _percentiles(values, level)
+    return percentiles(values, level)
 
 
 def mean_interval(
@@ -68,7 +68,23 @@ def mean_interval(
     """95 % interval of a mean over images; None with fewer than two."""
     if len(values) < 2:
         return None
-    return _percentiles(_resampled_means(values, resamples, seed))
+    return percentiles(_resampled_means(values, resamples, seed))
+
+
+def draw_images(images: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.int64]:
+    """(resamples, images): how often each image is drawn when as many are drawn with replacement."""
+    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
+
+
+def ratio_interval(
+    numerators: NDArray[np.float64], denominators: NDArray[np.float64], resamples: int = RESAMPLES
+) -> tuple[float, float] | None:
+    """95 % interval, over images, of a sum over a sum; None with fewer than two images that count."""
+    if (denominators > 0).sum() < 2:
+        return None
+    drawn = draw_images(len(denominators), resamples)
+    below = drawn @ denominators
+    return percentiles((drawn @ numerators)[below > 0] / below[below > 0])
 
 
 def paired_bootstrap(
@@ -87,7 +103,7 @@ def paired_bootstrap(
         )
     gain = first - second
     means = _resampled_means(gain, resamples, seed)
-    return PairedDifference(float(gain.mean()), _percentiles(means), float((means <= 0).mean()))
+    return PairedDifference(float(gain.mean()), percentiles(means), float((means <= 0).mean()))
 
 
 def _resampled_means(values: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
@@ -96,6 +112,7 @@ def _resampled_means(values: NDArray[np.float64], resamples: int, seed: int) -> 
     return means
 
 
-def _percentiles(values: NDArray[np.float64] | list[float], level: float = 0.95) -> tuple[float, float]:
+def percentiles(values: NDArray[np.float64] | list[float], level: float = 0.95) -> tuple[float, float]:
+    """Lower and upper end of the middle ``level`` of resampled values."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

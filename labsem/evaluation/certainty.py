@@ -24,6 +24,46 @@ def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | N
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+def resampled_auroc(
+    scores: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    groups: NDArray[np.int64],
+    draws: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """AUROC of resampled images; the same draws give paired values of two scores, or of two models.
+
+    Parameters
+    ----------
+    scores, positive, groups
+        (N,) of the particles; ``groups`` holds the position of each one's image.
+    draws
+        (R, I) how often each image is drawn.
+
+    Returns
+    -------
+    (R,), NaN where a class is absent.
+    """
+    levels, which = np.unique(scores, return_inverse=True)
+    values = np.full(len(draws), np.nan)
+    for row, draw in enumerate(draws):
+        weight = draw[groups].astype(float)
+        up = np.bincount(which, weight * positive, minlength=len(levels))
+        down = np.bincount(which, weight * ~positive, minlength=len(levels))
+        total = up.sum() * down.sum()
+        if total:
+            values[row] = (up * (np.cumsum(down) - down / 2)).sum() / total
+    return values
+
+
+def reliability(
+    probabilities: NDArray[np.float64], outcomes: NDArray[np.bool_], bins: int = ECE_BINS
+) -> list[tuple[int, float, float]]:
+    """Number, mean probability and share of outcomes of each of the bins of equal mass, lowest first."""
+    order = np.argsort(probabilities, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return [(len(p), float(probabilities[p].mean()), float(outcomes[p].mean())) for p in parts]
+
+
 def expected_calibration_error(
     probabilities: NDArray[np.float64], outcomes: NDArray[np.bool_], bins: int = ECE_BINS
 ) -> float | None:

@@ -28,12 +28,23 @@ class Match:
         (M,) positions in ``truth_ids`` and ``predicted_ids`` of the overlaps.
     truth_ecd_px, predicted_ecd_px
         (T,), (P,) equivalent circular diameters of all particles.
+    iou
+        (M,) of the pairs.
     """
 
     truth_index: NDArray[np.int64]
     predicted_index: NDArray[np.int64]
     truth_ecd_px: NDArray[np.float64]
     predicted_ecd_px: NDArray[np.float64]
+    iou: NDArray[np.float64]
+
+    @property
+    def log_size_ratio(self) -> NDArray[np.float64]:
+        """(M,) ln of found over labelled diameter."""
+        ratio: NDArray[np.float64] = np.log(
+            self.predicted_ecd_px[self.predicted_index] / self.truth_ecd_px[self.truth_index]
+        )
+        return ratio
 
     @property
     def truth_found(self) -> NDArray[np.bool_]:
@@ -90,6 +101,7 @@ def match(overlaps: Overlaps, minimum_iou: float = 0.5) -> Match:
         overlaps.predicted_index[pairs],
         equivalent_diameter_px(overlaps.truth_area_px),
         equivalent_diameter_px(overlaps.predicted_area_px),
+        overlaps.iou[pairs],
     )
 
 

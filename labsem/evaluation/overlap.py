@@ -52,6 +52,21 @@ class Overlaps:
         return not self.truth_ids.size, not self.predicted_ids.size
 
 
+def select(overlaps: Overlaps, truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Overlaps:
+    """The overlaps of some of the particles: (T,) and (P,) say which."""
+    new_truth, new_predicted = np.cumsum(truth) - 1, np.cumsum(predicted) - 1
+    kept = truth[overlaps.truth_index] & predicted[overlaps.predicted_index]
+    return Overlaps(
+        overlaps.truth_ids[truth],
+        overlaps.predicted_ids[predicted],
+        overlaps.truth_area_px[truth],
+        overlaps.predicted_area_px[predicted],
+        new_truth[overlaps.truth_index[kept]],
+        new_predicted[overlaps.predicted_index[kept]],
+        overlaps.intersection_px[kept],
+    )
+
+
 def find_overlaps(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> Overlaps:
     """Count the shared pixels of two label images (H, W), 0 background.
 

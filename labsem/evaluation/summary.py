@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labsem.evaluation.aji import aji_plus_pooled
-from labsem.evaluation.bootstrap import bootstrap_interval, mean_interval
-from labsem.evaluation.certainty import ECE_BINS, auroc, calibration_floor, expected_calibration_error
+from labsem.evaluation.bootstrap import mean_interval
+from labsem.evaluation.certainty import auroc, calibration_floor, expected_calibration_error
 from labsem.evaluation.detection import Counts, average_precision, counts_by_size, detection_floor_px
-from labsem.evaluation.geometry import out_of_fold_logistic
-from labsem.evaluation.measure import CertaintyResult, ImageResult, LabelResult, LandmarkResult
-from labsem.evaluation.report import CertaintyFigures, EvaluationReport, GroupFigures, ImageRow, SizeClass
-
-_AUROC_RESAMPLES = 500
+from labsem.evaluation.dimensions import boundary_figures, d50_figures, extreme_figures, size_error_figures
+from labsem.evaluation.judgement import measure_certainty, measure_label_class, reliability_bins
+from labsem.evaluation.measure import ImageResult, LabelResult, LandmarkResult
+from labsem.evaluation.report import EvaluationReport, GroupFigures, ImageRow, SizeClass
 
 
 def summarize(
@@ -34,20 +33,17 @@ def summarize(
         The part of the split that these images are, if they are one.
     """
     labelled = [result.labels for result in results if result.labels is not None]
-    judged = [result.certainty for result in results if result.certainty is not None]
-    certainty = measure_certainty(judged) if judged else None
     return EvaluationReport(
         regime=regime,
         part=part,
         split=split,
         images=len(results),
         images_by_regime=dict(Counter(result.regime.value for result in results)),
+        simulator_versions=tuple(sorted({r.simulator_version for r in results if r.simulator_version})),
         detections=sum(result.detections for result in results),
         **_label_figures(labelled),
         groups=_groups(results),
-        auroc=certainty.auroc if certainty else None,
-        ece=certainty.ece if certainty else None,
-        certainty=certainty,
+        **_certainty_figures(results),
         **_landmark_figures(results),
         images_out_of_distribution=sum(result.out_of_distribution for result in results),
         seconds=sum(result.seconds for result in results),
@@ -55,32 +51,24 @@ def summarize(
     )
 
 
-def measure_certainty(judged: Sequence[CertaintyResult]) -> CertaintyFigures:
-    """AUROC and calibration of confidence, with its two rivals, over judged images."""
-    groups = np.repeat(np.arange(len(judged)), [len(one.certain) for one in judged])
-    certain = np.concatenate([one.certain for one in judged])
-    confidence = np.concatenate([one.confidence for one in judged])
-    geometry = out_of_fold_logistic(np.concatenate([one.geometry for one in judged]), certain, groups)
-
-    def of_images(drawn: NDArray[np.int64]) -> float | None:
-        return auroc(
-            np.concatenate([judged[index].confidence for index in drawn]),
-            np.concatenate([judged[index].certain for index in drawn]),
-        )
-
-    return CertaintyFigures(
-        images=len(judged),
-        particles=len(certain),
-        certain=int(certain.sum()),
-        auroc=auroc(confidence, certain),
-        auroc_interval_95=bootstrap_interval(len(judged), of_images, _AUROC_RESAMPLES),
-        ece=expected_calibration_error(confidence, certain),
-        ece_floor=calibration_floor(confidence),
-        ece_bins=ECE_BINS,
-        auroc_objectness=auroc(np.concatenate([one.objectness for one in judged]), certain),
-        auroc_geometry=None if geometry is None else auroc(geometry, certain),
-        ece_geometry=None if geometry is None else expected_calibration_error(geometry, certain),
-    )
+def _certainty_figures(results: Sequence[ImageResult]) -> dict[str, object]:
+    judged = [result.certainty for result in results if result.certainty is not None]
+    boxes = [result.true_boxes for result in results if result.true_boxes is not None]
+    figures = measure_certainty(judged) if judged else None
+    return {
+        "auroc": figures and figures.auroc,
+        "auroc_objectness": figures and figures.auroc_objectness,
+        "auroc_geometry": figures and figures.auroc_geometry,
+        "auroc_gain": figures and figures.auroc_gain,
+        "auroc_gain_interval_95": figures and figures.auroc_gain_interval_95,
+        "ece": figures and figures.ece,
+        "ece_floor": figures and figures.ece_floor,
+        "ece_n": figures.particles if figures else 0,
+        "certainty": figures,
+        "true_boxes": measure_certainty(boxes) if boxes else None,
+        "certain_labels": measure_label_class([r.certain_labels for r in results if r.certain_labels]),
+        "uncertain_labels": measure_label_class([r.uncertain_labels for r in results if r.uncertain_labels]),
+    }
 
 
 def _label_figures(labelled: Sequence[LabelResult]) -> dict[str, object]:
@@ -92,10 +80,12 @@ def _label_figures(labelled: Sequence[LabelResult]) -> dict[str, object]:
     empty = [one.overlaps.empty for one in labelled]
     right = np.concatenate([np.zeros(0, bool), *(one.matched.predicted_right for one in labelled)])
     quality = np.concatenate([np.zeros(0), *(one.mask_quality for one in labelled)])
+    annotators = _known([one.annotators_aji_plus for one in labelled])
     any_labels = bool(labelled)
     return {
         "particles": counts.matched + counts.missed if any_labels else None,
         "aji_plus": float(ajis.mean()) if any_labels else None,
+        "aji_plus_sd": _deviation(ajis),
         "aji_plus_pooled": aji_plus_pooled(one.aji for one in labelled) if any_labels else None,
         "aji_plus_interval_95": mean_interval(ajis),
         "f1": float(f1s.mean()) if any_labels else None,
@@ -112,11 +102,18 @@ def _label_figures(labelled: Sequence[LabelResult]) -> dict[str, object]:
             np.concatenate([np.zeros(0), *(one.matched.truth_ecd_px for one in labelled)]),
             np.concatenate([np.zeros(0, bool), *(one.matched.truth_found for one in labelled)]),
         ),
-        "second_aji_plus": _mean([one.second_aji_plus for one in labelled]),
-        "annotators_aji_plus": _mean([one.annotators_aji_plus for one in labelled]),
+        "boundary": boundary_figures(labelled),
+        "size_error": size_error_figures(labelled),
+        "d50": d50_figures(labelled),
+        "extremes": extreme_figures(labelled),
+        "second_aji_plus": _mean(_known([one.second_aji_plus for one in labelled])),
+        "annotators_aji_plus": _mean(annotators),
+        "annotators_aji_plus_sd": _deviation(annotators),
+        "mask_quality_n": len(quality),
         "mask_quality_auroc": auroc(quality, right),
         "mask_quality_ece": expected_calibration_error(quality, right),
         "mask_quality_ece_floor": calibration_floor(quality),
+        "mask_quality_reliability": reliability_bins(quality, right),
     }
 
 
@@ -139,16 +136,21 @@ def _groups(results: Sequence[ImageResult]) -> dict[str, GroupFigures]:
     for result in results:
         if result.group is not None and result.labels is not None:
             members.setdefault(result.group, []).append(result.labels)
-    return {
-        name: GroupFigures(
-            images=len(labelled),
-            particles=sum(len(one.overlaps.truth_ids) for one in labelled),
-            aji_plus=float(np.mean([one.aji.value for one in labelled])),
-            aji_plus_pooled=aji_plus_pooled(one.aji for one in labelled),
-            f1=float(np.mean([one.matched.counts.f1 for one in labelled])),
-        )
-        for name, labelled in sorted(members.items())
-    }
+    return {name: _group(labelled) for name, labelled in sorted(members.items())}
+
+
+def _group(labelled: Sequence[LabelResult]) -> GroupFigures:
+    ajis = np.array([one.aji.value for one in labelled])
+    f1s = np.array([one.matched.counts.f1 for one in labelled])
+    return GroupFigures(
+        images=len(labelled),
+        particles=sum(len(one.overlaps.truth_ids) for one in labelled),
+        aji_plus=float(ajis.mean()),
+        aji_plus_interval_95=mean_interval(ajis),
+        aji_plus_pooled=aji_plus_pooled(one.aji for one in labelled),
+        f1=float(f1s.mean()),
+        f1_interval_95=mean_interval(f1s),
+    )
 
 
 def _landmark_figures(results: Sequence[ImageResult]) -> dict[str, object]:
@@ -178,6 +180,10 @@ def _row(result: ImageResult) -> ImageRow:
         aji_plus=labels.aji.value if labels else None,
         f1=labels.matched.counts.f1 if labels else None,
         second_aji_plus=labels.second_aji_plus if labels else None,
+        d50_number_px=labels.found_sizes.number_px if labels else None,
+        d50_number_labelled_px=labels.labelled_sizes.number_px if labels else None,
+        d50_area_px=labels.found_sizes.area_px if labels else None,
+        d50_area_labelled_px=labels.labelled_sizes.area_px if labels else None,
         clear_missed=marks.missed if marks else (),
         holes_taken=marks.taken if marks else (),
         out_of_distribution=result.out_of_distribution,
@@ -185,6 +191,13 @@ def _row(result: ImageResult) -> ImageRow:
     )
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _known(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([value for value in values if value is not None])
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _deviation(values: NDArray[np.float64]) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
