@@ -1,36 +1,30 @@
-"""What a regime has beside the weights (thresholds, input size, calibrations), found on validation parts.
+"""What a regime has beside the weights (input size, thresholds, calibrations), found on validation parts.
 
-No test part is read here. Thresholds are found by coordinate search on mean AJI+ plus half the mean F1 at IoU 0.5:
-AJI+ alone is nearly blind to small particles.
+No test part is read here. Each image is detected once for each size at which the network may see it, whatever the
+regimes that it validates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from labsem.evaluation.aji import aji_sums
+from labsem.evaluation.bootstrap import mean_interval
 from labsem.evaluation.detection import detection_floor_px, match
-from labsem.evaluation.overlap import find_overlaps
 from labsem.networks.manifest import Calibration, Input, OutOfDistribution, Platt, Thresholds
-from labsem.networks.segmenter import Detections, Detector, logit, mahalanobis, to_segmentation
-from labsem.segmentation import Segmentation
+from labsem.networks.scaling import scale_factor
+from labsem.networks.segmenter import Detector, logit, mahalanobis
+from labsem.training.atoms import Kept, ScoredFrame, score_frame
 from labsem.training.sampling import TrainingImage
+from labsem.training.thresholds import TRIALS, Score, score, score_overlaps, search_thresholds, segment
+from schemas.morphology import Regime
 
 SCORE_MIN = 0.2
-CHOICES: dict[str, tuple[float, ...]] = {
-    "omega": (0.3, 0.4, 0.5, 0.6, 0.7),
-    "psi": (0.3, 0.4, 0.5, 0.6, 0.7),
-    "overlap": (0.2, 0.3, 0.4, 0.5),
-    "containment": (0.5, 0.65, 0.8, 1.0),
-    "op": (0.3, 0.5, 0.7),
-    "sigma": (0.4, 0.5, 0.6),
-    "contrast": (-1.0, -0.05, 0.0, 0.02, 0.04, 0.06, 0.1),
-}
+NMS_IOU = 0.6
 INPUTS = (
     Input(long_side_max_px=1920, long_side_min_px=512),
     Input(long_side_max_px=1920, long_side_min_px=768),
@@ -42,126 +36,195 @@ UNCALIBRATED = Platt(slopes=(1.0,), offset=0.0, fitted_on="nothing")
 JUDGED_MIN = 30
 """Particles of each class that a calibration of certainty needs."""
 
+Progress = Callable[[float, str], None]
+"""Called with the fraction done and what is being done."""
+
 
 @dataclass(frozen=True)
-class Scored:
-    """A validation image, its detections and what is right of them."""
+class Calibrated:
+    """A regime's calibration, and what it was found on.
 
-    image: TrainingImage
-    detections: Detections
+    Attributes
+    ----------
+    frames
+        Its validation images.
+    kept
+        What inference keeps of their detections.
+    score
+        What that reaches.
+    """
+
+    calibration: Calibration
+    frames: list[ScoredFrame]
+    kept: list[Kept]
+    score: Score
 
 
 def calibrate(
-    detector: Detector, images: Sequence[TrainingImage], inputs: Sequence[Input] = INPUTS
+    detector: Detector,
+    images: Sequence[TrainingImage],
+    inputs: Sequence[Input] = INPUTS,
+    *,
+    trials: int = TRIALS,
 ) -> Calibration:
-    """Find thresholds and calibrations on validation images.
+    """Find input size, thresholds and calibrations of one regime on validation images.
 
     Raises
     ------
     ValueError
         Where there is no image.
     """
-    if not images:
+    found = calibrate_regimes(detector, {Regime.JOINT: images}, inputs, trials=trials)
+    return found[Regime.JOINT].calibration
+
+
+def calibrate_regimes(
+    detector: Detector,
+    validation: Mapping[Regime, Sequence[TrainingImage]],
+    inputs: Sequence[Input] = INPUTS,
+    *,
+    trials: int = TRIALS,
+    progress: Progress | None = None,
+) -> dict[Regime, Calibrated]:
+    """Find input size, thresholds and calibrations of each regime on its validation images.
+
+    Raises
+    ------
+    ValueError
+        Where a regime has no image.
+    """
+    empty = [regime.value for regime, images in validation.items() if not images]
+    if empty:
         raise ValueError(
-            "no validation image is left for this regime; add labelled images of its magnification"
+            f"no validation image is left for the regime {', '.join(empty)}; add labelled images of its magnification"
         )
-    best: tuple[float, Calibration, list[Scored]] | None = None
-    for scale in inputs:
-        scored = [
-            Scored(image, detector.detect(image.grey, scale, score_min=SCORE_MIN, nms_iou=0.6))
-            for image in images
-        ]
-        first = Calibration(
-            thresholds=Thresholds(nms=0.6),
+    detected = _detect_all(detector, validation, inputs, progress)
+    found: dict[Regime, Calibrated] = {}
+    for regime, images in validation.items():
+
+        def tell(done: int, total: int, regime: Regime = regime) -> None:
+            if progress is not None:
+                progress(done / total, f"thresholds of {regime.value}, trial {done} of {total}")
+
+        by_input = {scale: [detected[scale][id(image)] for image in images] for scale in inputs}
+        found[regime] = _calibrate_regime(by_input, trials, tell)
+    return found
+
+
+def _detect_all(
+    detector: Detector,
+    validation: Mapping[Regime, Sequence[TrainingImage]],
+    inputs: Sequence[Input],
+    progress: Progress | None,
+) -> dict[Input, dict[int, ScoredFrame]]:
+    # By identity: images of two data sets may have the same name.
+    images = {id(image): image for images in validation.values() for image in images}
+    detected: dict[Input, dict[int, ScoredFrame]] = {scale: {} for scale in inputs}
+    for done, image in enumerate(images.values()):
+        if progress is not None:
+            progress(done / len(images), f"detections on validation images, {done} of {len(images)}")
+        seen: dict[tuple[int, int], ScoredFrame] = {}
+        for scale in inputs:
+            size = _network_size(image, scale)
+            if size not in seen:
+                detections = detector.detect(image.grey, scale, score_min=SCORE_MIN, nms_iou=NMS_IOU)
+                seen[size] = score_frame(image, detections)
+            detected[scale][id(image)] = seen[size]
+    return detected
+
+
+def _network_size(image: TrainingImage, scale: Input) -> tuple[int, int]:
+    """Size at which the network sees an image: inputs that agree in it give the same detections."""
+    height, width = image.grey.shape
+    factor = scale_factor(height, width, scale)
+    return round(height * factor), round(width * factor)
+
+
+def _calibrate_regime(
+    by_input: Mapping[Input, list[ScoredFrame]], trials: int, tell: Callable[[int, int], None]
+) -> Calibrated:
+    first = Thresholds(nms=NMS_IOU, contrast=0.02)
+    candidates: list[tuple[float, Calibration]] = []
+    for scale, frames in by_input.items():
+        calibration = Calibration(
+            thresholds=first,
             confidence=UNCALIBRATED,
-            mask_quality=Platt(slopes=(1.0, 0.0), offset=0.0, fitted_on="nothing"),
+            mask_quality=Platt(slopes=(1.0, 1.0), offset=0.0, fitted_on="nothing"),
             input=scale,
         )
-        first = first.model_copy(update={"confidence": fit_confidence(scored, first)})
-        value = _value(scored, first)
-        if best is None or value > best[0]:
-            best = (value, first, scored)
-    assert best is not None  # noqa: S101 - inputs is never empty
-    value, calibration, scored = best
-    calibration = search_thresholds(scored, calibration, value)
-    calibration = calibration.model_copy(update={"confidence": fit_confidence(scored, calibration)})
-    return calibration.model_copy(
-        update={
-            "mask_quality": fit_mask_quality(scored, calibration),
-            "detection_floor_px": measure_floor(scored, calibration),
-        }
+        kept = _keep(frames, calibration)
+        calibration = calibration.model_copy(update={"confidence": fit_confidence(frames, kept)})
+        candidates.append((score(frames, first, calibration.confidence).value, calibration))
+    calibration = max(candidates, key=lambda pair: pair[0])[1]
+    frames = by_input[calibration.input]
+    thresholds, _ = search_thresholds(frames, calibration, trials=trials, progress=tell)
+    calibration = calibration.model_copy(update={"thresholds": thresholds})
+    calibration = calibration.model_copy(
+        update={"confidence": fit_confidence(frames, _keep(frames, calibration))}
+    )
+    kept = _keep(frames, calibration)
+    return Calibrated(
+        calibration.model_copy(
+            update={
+                "mask_quality": fit_mask_quality(frames, kept),
+                "detection_floor_px": measure_floor(kept),
+            }
+        ),
+        frames,
+        kept,
+        score_overlaps([each.overlaps for each in kept]),
     )
 
 
-def search_thresholds(scored: Sequence[Scored], calibration: Calibration, value: float) -> Calibration:
-    """Two rounds of coordinate search over ``CHOICES``."""
-    for _ in range(2):
-        for name, choices in CHOICES.items():
-            for choice in choices:
-                if choice == getattr(calibration.thresholds, name):
-                    continue
-                tried = calibration.model_copy(
-                    update={"thresholds": calibration.thresholds.model_copy(update={name: choice})}
-                )
-                reached = _value(scored, tried)
-                if reached > value + 1e-4:
-                    value, calibration = reached, tried
-    return calibration
+def _keep(frames: Sequence[ScoredFrame], calibration: Calibration) -> list[Kept]:
+    return [segment(frame, calibration.thresholds, calibration.confidence, exact=True) for frame in frames]
 
 
-def _segment(one: Scored, calibration: Calibration) -> Segmentation:
-    return to_segmentation(one.detections, calibration.model_copy(update={"out_of_distribution": None}), {})
-
-
-def _value(scored: Sequence[Scored], calibration: Calibration) -> float:
-    values: list[float] = []
-    for one in scored:
-        overlaps = find_overlaps(one.image.labels, _segment(one, calibration).label_image)
-        values.append(aji_sums(overlaps).value + 0.5 * match(overlaps).counts.f1)
-    return float(np.mean(values))
-
-
-def fit_confidence(scored: Sequence[Scored], calibration: Calibration) -> Platt:
+def fit_confidence(frames: Sequence[ScoredFrame], kept: Sequence[Kept]) -> Platt:
     """Platt's calibration of the expected bin centre on matched particles of judged images."""
-    inputs: list[float] = []
-    certain: list[bool] = []
-    raw = calibration.model_copy(update={"confidence": UNCALIBRATED})
-    for one in scored:
-        if one.image.uncertain is None:
-            continue
-        segmentation = _segment(one, raw)
-        overlaps = find_overlaps(one.image.labels, segmentation.label_image)
-        found = match(overlaps)
-        detection = overlaps.predicted_ids[found.predicted_index] - 1
-        inputs += logit(segmentation.confidence[detection]).tolist()
-        certain += [int(label) not in one.image.uncertain for label in overlaps.truth_ids[found.truth_index]]
-    outcome = np.array(certain, bool)
-    if min(outcome.sum(), (~outcome).sum()) < JUDGED_MIN:
+    expected, certain = judged_matches(frames, kept)
+    if min(certain.sum(), (~certain).sum()) < JUDGED_MIN:
         return UNCALIBRATED
     return fit_platt(
-        np.array(inputs)[:, None], outcome, f"{len(outcome)} matched particles of judged validation images"
+        logit(expected)[:, None], certain, f"{len(certain)} matched particles of judged validation images"
     )
 
 
-def fit_mask_quality(scored: Sequence[Scored], calibration: Calibration) -> Platt:
+def judged_matches(
+    frames: Sequence[ScoredFrame], kept: Sequence[Kept]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Expected bin centre, and whether the label is certain, of matched particles of judged images (N,)."""
+    expected: list[NDArray[np.float64]] = [np.zeros(0)]
+    certain: list[NDArray[np.bool_]] = [np.zeros(0, bool)]
+    for frame, each in zip(frames, kept, strict=True):
+        if frame.image.uncertain is None:
+            continue
+        found = match(each.overlaps)
+        detection = each.index[each.overlaps.predicted_ids[found.predicted_index] - 1]
+        labels = each.overlaps.truth_ids[found.truth_index]
+        expected.append(frame.detections.expected_confidence[detection])
+        certain.append(~np.isin(labels, list(frame.image.uncertain)))
+    return np.concatenate(expected), np.concatenate(certain)
+
+
+def fit_mask_quality(frames: Sequence[ScoredFrame], kept: Sequence[Kept]) -> Platt:
     """Probability that a kept mask reaches IoU 0.5, from objectness and the mask's own probabilities."""
-    inputs: list[NDArray[np.float64]] = []
-    right: list[NDArray[np.bool_]] = []
-    # Ask for the inputs of the calibration by a calibration that passes one of them through at a time.
-    through = [
-        calibration.model_copy(update={"mask_quality": Platt(slopes=slopes, offset=0.0, fitted_on="nothing")})
-        for slopes in ((1.0, 0.0), (0.0, 1.0))
-    ]
-    for one in scored:
-        by_objectness, by_mask = (_segment(one, each) for each in through)
-        overlaps = find_overlaps(one.image.labels, by_objectness.label_image)
-        seen = overlaps.predicted_ids - 1
-        inputs.append(
-            np.stack([logit(by_objectness.mask_quality[seen]), logit(by_mask.mask_quality[seen])], axis=1)
-        )
-        right.append(match(overlaps).predicted_right)
-    outcome = np.concatenate(right)
-    return fit_platt(np.concatenate(inputs), outcome, f"{len(outcome)} detections on validation images")
+    inputs, right = quality_matches(frames, kept)
+    return fit_platt(inputs, right, f"{len(right)} detections on validation images")
+
+
+def quality_matches(
+    frames: Sequence[ScoredFrame], kept: Sequence[Kept]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Logits of objectness and mask certainty (N, 2), and whether the mask reaches IoU 0.5 (N,), of what is kept."""
+    inputs: list[NDArray[np.float64]] = [np.zeros((0, 2))]
+    right: list[NDArray[np.bool_]] = [np.zeros(0, bool)]
+    for frame, each in zip(frames, kept, strict=True):
+        seen = each.index[each.overlaps.predicted_ids - 1]
+        trust = (frame.detections.objectness[seen], frame.detections.mask_certainty[seen])
+        inputs.append(np.stack([logit(one) for one in trust], axis=1))
+        right.append(match(each.overlaps).predicted_right)
+    return np.concatenate(inputs), np.concatenate(right)
 
 
 def fit_platt(inputs: NDArray[np.float64], outcome: NDArray[np.bool_], fitted_on: str) -> Platt:
@@ -179,7 +242,8 @@ def fit_platt(inputs: NDArray[np.float64], outcome: NDArray[np.bool_], fitted_on
 
     def loss(parameters: NDArray[np.float64]) -> float:
         margin = inputs @ parameters[:-1] + parameters[-1]
-        return float(np.mean(np.logaddexp(0, margin) - wanted * margin) + 1e-4 * np.sum(parameters[:-1] ** 2))
+        penalty = 1e-4 * np.sum(parameters[:-1] ** 2)
+        return float(np.sum(np.logaddexp(0, margin) - wanted * margin) / max(len(wanted), 1) + penalty)
 
     count = inputs.shape[1]
     fit = minimize(
@@ -191,15 +255,39 @@ def fit_platt(inputs: NDArray[np.float64], outcome: NDArray[np.bool_], fitted_on
     return Platt(slopes=tuple(float(v) for v in fit.x[:-1]), offset=float(fit.x[-1]), fitted_on=fitted_on)
 
 
-def measure_floor(scored: Sequence[Scored], calibration: Calibration) -> float | None:
+def measure_floor(kept: Sequence[Kept]) -> float | None:
     """Diameter of 50 % recall on the validation images, px."""
-    diameters: list[NDArray[np.float64]] = []
-    found: list[NDArray[np.bool_]] = []
-    for one in scored:
-        result = match(find_overlaps(one.image.labels, _segment(one, calibration).label_image))
-        diameters.append(result.truth_ecd_px)
-        found.append(result.truth_found)
-    return detection_floor_px(np.concatenate(diameters), np.concatenate(found))
+    matches = [match(each.overlaps) for each in kept]
+    return detection_floor_px(
+        np.concatenate([each.truth_ecd_px for each in matches]),
+        np.concatenate([each.truth_found for each in matches]),
+    )
+
+
+def figures(found: Calibrated) -> dict[str, object]:
+    """AJI+ and F1 on the validation images that the calibration was found on (so a little too good)."""
+    reached = found.score
+    return {
+        "images": len(found.frames),
+        "particles": sum(len(frame.truth_ids) for frame in found.frames),
+        "aji_plus": _rounded(float(reached.aji_plus.mean())),
+        "aji_plus_interval_95": _interval(reached.aji_plus),
+        "f1": _rounded(float(reached.f1.mean())),
+        "f1_interval_95": _interval(reached.f1),
+        "d50_images": len(reached.log_d50_ratio),
+        "d50_ratio_median": _rounded(float(np.exp(np.median(reached.log_d50_ratio))))
+        if len(reached.log_d50_ratio)
+        else None,
+    }
+
+
+def _interval(values: NDArray[np.float64]) -> list[float] | None:
+    interval = mean_interval(values)
+    return None if interval is None else [_rounded(value) for value in interval]
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 4)
 
 
 def fit_out_of_distribution(

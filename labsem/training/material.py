@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,12 +15,13 @@ from labsem.evaluation.run import route_image
 from labsem.normalisation import grey_levels, normalise
 from labsem.simulation import SIMULATOR_VERSION, write_dataset
 from labsem.training.datasets import LabelledImage, read_dataset
+from labsem.training.labels import image_size_px
 from labsem.training.sampling import TrainingImage
 from labsem.training.splits import SPLIT_NAMES, load_split
 from schemas.morphology import Regime
 
 if TYPE_CHECKING:
-    from labsem.training.train import TrainingOptions
+    from labsem.training.options import TrainingOptions
 
 VALIDATION_EVERY = 5
 """Of images that no committed split lists, one in so many validates."""
@@ -31,15 +32,49 @@ SIMULATED_REGIMES: dict[Regime, Literal["low", "high", "both"]] = {
     Regime.JOINT: "both",
 }
 
+PUBLISHED_LICENCES = {
+    "emps": "MIT (EMPS: Yildirim and Cole, J. Chem. Inf. Model. 2021)",
+    "powders": "CC BY 4.0 (DualSight powders: Price et al., Sci. Rep. 15, 27521, 2025)",
+    "ampis": "MIT (AMPIS: Cohn et al., JOM 2021)",
+}
+AMPIS_IDS = frozenset(
+    f"{tile}_0-000"
+    for tile in ("Sc1Tile_001-001-000", "Sc1Tile_001-002-000", "Sc2Tile_001-001-000", "Sc3Tile_008-007-000")
+)
+SIMULATED_LICENCE = "Apache-2.0 (labsem's own simulator)"
+
 
 @dataclass(frozen=True)
 class DataSet:
-    """One data set in memory: its two parts, and the regime that each image's own scale routes it to."""
+    """One data set in memory.
+
+    Attributes
+    ----------
+    training, validation
+        Its two parts.
+    regimes
+        The regime that each image's own scale routes it to.
+    licence
+        Of its images, where it is known.
+    weight
+        By how much more often its images are drawn.
+    pixel_sizes_nm
+        Of the images whose scale is known.
+    """
 
     name: str
     training: list[TrainingImage]
     validation: list[TrainingImage]
     regimes: dict[str, Regime]
+    licence: str | None = None
+    weight: float = 1.0
+    pixel_sizes_nm: dict[str, float] = field(default_factory=dict)
+
+    def of_regime(self, regime: Regime) -> list[TrainingImage]:
+        """Validation images of a regime; the joint one serves any frame without a scale, so it gets all."""
+        return [
+            image for image in self.validation if regime is Regime.JOINT or self.regimes[image.id] is regime
+        ]
 
 
 def load_datasets(options: TrainingOptions) -> list[DataSet]:
@@ -49,8 +84,17 @@ def load_datasets(options: TrainingOptions) -> list[DataSet]:
     ------
     labsem.training.datasets.DatasetError
         Where a folder cannot be read.
+    ValueError
+        Where a weight is given for a folder that is not among them.
     """
     datasets = [load_dataset(folder, options.regime) for folder in options.data]
+    unknown = sorted(options.data_weights.keys() - {one.name for one in datasets})
+    if unknown:
+        raise ValueError(
+            f"no data folder is called {', '.join(unknown)}: weights are for "
+            f"{', '.join(one.name for one in datasets)}"
+        )
+    datasets = [replace(one, weight=options.data_weights.get(one.name, 1.0)) for one in datasets]
     if options.leave_out_judged:
         datasets = [
             replace(one, training=[image for image in one.training if image.uncertain is None])
@@ -58,9 +102,13 @@ def load_datasets(options: TrainingOptions) -> list[DataSet]:
         ]
     if options.simulated:
         with tempfile.TemporaryDirectory() as folder:
-            write_dataset(Path(folder), options.simulated, options.seed, SIMULATED_REGIMES[options.regime])
-            name = f"labsem simulator {SIMULATOR_VERSION}, seed {options.seed}"
-            datasets.append(load_dataset(Path(folder), options.regime, name))
+            write_dataset(
+                Path(folder), options.simulated, options.simulated_seed, SIMULATED_REGIMES[options.regime]
+            )
+            name = f"labsem simulator {SIMULATOR_VERSION}, seed {options.simulated_seed}"
+            datasets.append(
+                replace(load_dataset(Path(folder), options.regime, name), licence=SIMULATED_LICENCE)
+            )
     return datasets
 
 
@@ -71,6 +119,8 @@ def load_dataset(folder: Path, regime: Regime, name: str | None = None) -> DataS
     chosen = [image for image in images if regime is Regime.JOINT or regimes[image.id] is regime]
     return DataSet(
         name=name or folder.name,
+        licence=_licence(folder.name, frozenset(regimes)),
+        pixel_sizes_nm={image.id: size for image in chosen if (size := _pixel_size_nm(image)) is not None},
         training=[to_training_image(image) for image in select_part(chosen, "train")],
         validation=[to_training_image(image) for image in select_part(chosen, "validation")],
         regimes=regimes,
@@ -89,6 +139,19 @@ def select_part(images: Sequence[LabelledImage], part: Literal["train", "validat
     validation = frozenset(others[VALIDATION_EVERY - 2 :: VALIDATION_EVERY])
     wanted |= validation if part == "validation" else frozenset(others) - validation
     return [image for image in images if image.id in wanted]
+
+
+def _licence(name: str, ids: frozenset[str]) -> str | None:
+    """Of the published data sets, which are known by their images' ids."""
+    if name in SPLIT_NAMES and ids <= load_split(name).ids:
+        return PUBLISHED_LICENCES[name]
+    return PUBLISHED_LICENCES["ampis"] if ids <= AMPIS_IDS else None
+
+
+def _pixel_size_nm(image: LabelledImage) -> float | None:
+    if image.pixel_size_nm is not None or image.hfw_um is None:
+        return image.pixel_size_nm
+    return image.hfw_um * 1000 / image_size_px(image.image_path)[1]
 
 
 def to_training_image(image: LabelledImage) -> TrainingImage:

@@ -15,14 +15,14 @@ from scipy import ndimage
 from skimage.transform import resize
 
 from labsem.normalisation import grey_levels, normalise
+from labsem.training.augment import Patch, paste_particles, vary_grey
+from labsem.training.options import CROP_PX, Augmentation
 
-CROP_PX = 448
 SCALE_RANGE = (0.45, 1.9)
 """Range of the magnification of crops, log-uniform: particles of any size are seen at many."""
 
-MOSAIC_SHARE = 0.15
 MOSAIC_SCALE_RANGE = (0.3, 1.0)
-"""This share of crops is put together from four of half the size, seen at these scales: crowds of small particles."""
+"""Mosaics are seen at these scales: crowds of small particles."""
 
 MIN_AREA_PX = 16
 MIN_VISIBLE = 0.1
@@ -65,6 +65,16 @@ class Crop:
     certainty: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class _Source:
+    """An image with what every crop of it needs: grey levels, and by label area and certainty."""
+
+    image: TrainingImage
+    levels: tuple[float, float]
+    area_px: NDArray[np.int64]
+    certainty: NDArray[np.int64]
+
+
 class CropSampler:
     """Draws crops from several data sets, each weighted by the square root of its pixels.
 
@@ -76,66 +86,96 @@ class CropSampler:
         Of the whole training.
     size_px
         Side of a crop.
+    augmentation
+        Shares of crops that are augmented in the ways that cost something.
+    weights
+        For each data set, by how much more often its images are drawn; ones where none.
     """
 
     def __init__(
-        self, datasets: Sequence[Sequence[TrainingImage]], seed: int, size_px: int = CROP_PX
+        self,
+        datasets: Sequence[Sequence[TrainingImage]],
+        seed: int,
+        size_px: int = CROP_PX,
+        *,
+        augmentation: Augmentation | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
-        self._datasets = [list(images) for images in datasets if images]
-        if not self._datasets:
+        factors = [1.0] * len(datasets) if weights is None else list(weights)
+        filled = [(images, factor) for images, factor in zip(datasets, factors, strict=True) if images]
+        if not filled:
             raise ValueError(
                 "no image is left to train on: the data folders' train parts are empty for this regime"
             )
-        weights = np.sqrt([sum(image.grey.size for image in images) for images in self._datasets])
-        self._weights = weights / weights.sum()
+        self._datasets = [[_prepare(image) for image in images] for images, _ in filled]
+        shares = np.array(
+            [factor * np.sqrt(sum(image.grey.size for image in images)) for images, factor in filled]
+        )
+        self._shares = shares / shares.sum()
+        roots = [np.sqrt([image.grey.size for image in images]) for images, _ in filled]
+        self._image_shares = [root / root.sum() for root in roots]
         self._seed = seed
         self._size = size_px
+        self._augmentation = augmentation or Augmentation()
 
     def batch(self, step: int, count: int) -> list[Crop]:
         """The crops of one step."""
         return [self._crop(np.random.default_rng([self._seed, step, place])) for place in range(count)]
 
     def _crop(self, rng: np.random.Generator) -> Crop:
-        if rng.random() < MOSAIC_SHARE:
+        if rng.random() < self._augmentation.mosaic:
             half = self._size // 2
-            return _mosaic([_cut(self._draw(rng), rng, half, MOSAIC_SCALE_RANGE) for _ in range(4)])
-        image = self._draw(rng)
+            quarters = [_cut(self._draw(rng), rng, half, MOSAIC_SCALE_RANGE) for _ in range(4)]
+            return _mosaic([self._finish(quarter, rng, half) for quarter in quarters])
+        source = self._draw(rng)
         for _ in range(5):
-            crop = _cut(image, rng, self._size, SCALE_RANGE)
-            if len(crop.ids):
+            patch = _cut(source, rng, self._size, SCALE_RANGE)
+            if patch.labels.any():
                 break
-        return crop
+        if rng.random() < self._augmentation.copy_paste:
+            patch = paste_particles(patch, _cut(self._draw(rng), rng, self._size, SCALE_RANGE), rng)
+        return self._finish(patch, rng, self._size)
 
-    def _draw(self, rng: np.random.Generator) -> TrainingImage:
-        images = self._datasets[rng.choice(len(self._datasets), p=self._weights)]
-        areas = np.sqrt([image.grey.size for image in images])
-        return images[rng.choice(len(images), p=areas / areas.sum())]
+    def _draw(self, rng: np.random.Generator) -> _Source:
+        which = rng.choice(len(self._datasets), p=self._shares)
+        images = self._datasets[which]
+        return images[rng.choice(len(images), p=self._image_shares[which])]
+
+    def _finish(self, patch: Patch, rng: np.random.Generator, size: int) -> Crop:
+        grey = np.zeros((size, size), np.float32)
+        labels = np.zeros((size, size), np.int32)
+        height, width = patch.labels.shape
+        grey[:height, :width] = vary_grey(patch.grey, rng, self._augmentation)
+        labels[:height, :width] = patch.labels
+        ids, boxes = _boxes(labels, patch.whole_px)
+        return Crop(grey, labels, ids, boxes, patch.certainty[ids])
 
 
-def _cut(image: TrainingImage, rng: np.random.Generator, size: int, scale_range: tuple[float, float]) -> Crop:
+def _prepare(image: TrainingImage) -> _Source:
+    area = np.bincount(image.labels.ravel())
+    certainty = np.full(len(area), -1 if image.uncertain is None else 1, np.int64)
+    if image.uncertain:
+        certainty[[label for label in image.uncertain if label < len(area)]] = 0
+    return _Source(image, grey_levels(image.grey), area, certainty)
+
+
+def _cut(source: _Source, rng: np.random.Generator, size: int, scale_range: tuple[float, float]) -> Patch:
     scale = float(np.exp(rng.uniform(*np.log(scale_range))))
     side = max(32, round(size / scale))
-    height, width = image.grey.shape
+    height, width = source.image.grey.shape
     y0 = int(rng.integers(0, height - side + 1)) if height > side else (height - side) // 2
     x0 = int(rng.integers(0, width - side + 1)) if width > side else (width - side) // 2
     rows, columns = slice(max(y0, 0), min(y0 + side, height)), slice(max(x0, 0), min(x0 + side, width))
-    grey_part, label_part = image.grey[rows, columns], image.labels[rows, columns]
+    grey_part, label_part = source.image.grey[rows, columns], source.image.labels[rows, columns]
     factor = size / side
     shape = (max(1, round(grey_part.shape[0] * factor)), max(1, round(grey_part.shape[1] * factor)))
     shape = (min(shape[0], size), min(shape[1], size))
-    grey = normalise(grey_part, grey_levels(image.grey))
+    grey = normalise(grey_part, source.levels)
     if factor < 1:
         grey = ndimage.gaussian_filter(grey, 0.5 * (1 / factor - 1))
     grey = resize(grey, shape, order=1, anti_aliasing=False).astype(np.float32)  # type: ignore[no-untyped-call]
-    labels = _resize_labels(label_part, shape)
-    grey, labels = _turn(grey, labels, rng)
-    grey = _appearance(grey, rng)
-    padded = np.zeros((size, size), np.float32)
-    padded[: grey.shape[0], : grey.shape[1]] = grey
-    padded_labels = np.zeros((size, size), np.int32)
-    padded_labels[: labels.shape[0], : labels.shape[1]] = labels
-    ids, boxes = _boxes(padded_labels, image.labels, factor)
-    return Crop(padded, padded_labels, ids, boxes, _certainty(ids, image.uncertain))
+    grey, labels = _turn(grey, _resize_labels(label_part, shape), rng)
+    return Patch(grey, labels, source.certainty, source.area_px * factor**2)
 
 
 def _mosaic(quarters: Sequence[Crop]) -> Crop:
@@ -163,12 +203,9 @@ def _mosaic(quarters: Sequence[Crop]) -> Crop:
 
 
 def _resize_labels(labels: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.int32]:
-    rows = np.minimum((np.arange(shape[0]) + 0.5) * labels.shape[0] / shape[0], labels.shape[0] - 1).astype(
-        int
-    )
-    columns = np.minimum(
-        (np.arange(shape[1]) + 0.5) * labels.shape[1] / shape[1], labels.shape[1] - 1
-    ).astype(int)
+    rows = ((np.arange(shape[0]) + 0.5) * labels.shape[0] / shape[0]).astype(int)
+    columns = ((np.arange(shape[1]) + 0.5) * labels.shape[1] / shape[1]).astype(int)
+    rows, columns = np.minimum(rows, labels.shape[0] - 1), np.minimum(columns, labels.shape[1] - 1)
     resized: NDArray[np.int32] = labels[rows[:, None], columns[None, :]]
     return resized
 
@@ -183,32 +220,15 @@ def _turn(
     return np.ascontiguousarray(grey), np.ascontiguousarray(labels)
 
 
-def _appearance(grey: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Contrast, brightness, gamma, defocus, noise and a slow shading; never inverted (a tape hole is no particle)."""
-    gamma = float(np.exp(rng.normal(0, 0.25)))
-    grey = np.clip(grey, 0, 1) ** gamma
-    grey = (grey - 0.5) * float(np.exp(rng.normal(0, 0.2))) + 0.5 + float(rng.normal(0, 0.06))
-    if rng.random() < 0.3:
-        grey = ndimage.gaussian_filter(grey, float(rng.uniform(0.3, 1.6)))
-    if rng.random() < 0.25:
-        slope = rng.normal(0, 0.12, 2)
-        y, x = np.linspace(-1, 1, grey.shape[0])[:, None], np.linspace(-1, 1, grey.shape[1])[None, :]
-        grey = grey + (slope[0] * y + slope[1] * x)
-    if rng.random() < 0.5:
-        grey = grey + rng.normal(0, float(rng.uniform(0.01, 0.1)), grey.shape).astype(np.float32)
-    return np.clip(grey, 0, 1).astype(np.float32)
-
-
 def _boxes(
-    labels: NDArray[np.int32], source: NDArray[np.int32], factor: float
+    labels: NDArray[np.int32], whole_px: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Particles of the crop that are learned: large enough, and enough of them inside."""
     ids: list[int] = []
     boxes: list[tuple[float, float, float, float]] = []
     areas = np.bincount(labels.ravel())
-    whole = np.bincount(source.ravel()) * factor**2
     for label, where in enumerate(ndimage.find_objects(labels), start=1):
-        if where is None or areas[label] < max(MIN_AREA_PX, MIN_VISIBLE * whole[label]):
+        if where is None or areas[label] < max(MIN_AREA_PX, MIN_VISIBLE * whole_px[label]):
             continue
         rows, columns = where
         if rows.stop - rows.start < 3 or columns.stop - columns.start < 3:
@@ -216,9 +236,3 @@ def _boxes(
         ids.append(label)
         boxes.append((columns.start, rows.start, columns.stop, rows.stop))
     return np.array(ids, np.int64), np.array(boxes, np.float32).reshape(-1, 4)
-
-
-def _certainty(ids: NDArray[np.int64], uncertain: frozenset[int] | None) -> NDArray[np.int64]:
-    if uncertain is None:
-        return np.full(len(ids), -1, np.int64)
-    return np.array([0 if int(label) in uncertain else 1 for label in ids], np.int64)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import structlog
 import torch
-from torch import Tensor
 
 from labsem.networks.registry import build_network, load_imagenet, make_optimizer
 from labsem.networks.segmenter import bfloat16_is_faster
@@ -28,9 +27,18 @@ from labsem.training.options import TrainingOptions
 from labsem.training.sampling import Crop, CropSampler, TrainingImage
 from labsem.training.schedule import Watch, rate_factor
 from labsem.training.start import load_start
+from labsem.training.targets import crop_target
 from labsem.training.validation import choose_images, validate
 
-__all__ = ["BEST", "CHECKPOINT", "Progress", "Training", "TrainingInterruptedError", "TrainingOptions", "train"]
+__all__ = [
+    "BEST",
+    "CHECKPOINT",
+    "Progress",
+    "Training",
+    "TrainingInterruptedError",
+    "TrainingOptions",
+    "train",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +123,7 @@ class Training:
         """
         self.between_steps = False
         images = torch.from_numpy(np.stack([crop.grey for crop in crops]))[:, None].to(self.device)
-        targets = [_target(crop, self.device) for crop in crops]
+        targets = [crop_target(crop, self.device) for crop in crops]
         factor = rate_factor(
             self.options.schedule,
             step=self.step,
@@ -305,9 +313,7 @@ def _leave(training: Training) -> str:
         training.save()
     if not training.checkpoint.is_file():
         return f"stopped in step {training.step}, before the first checkpoint; start again"
-    return (
-        f"stopped at step {training.step}; {training.checkpoint} is left: give the same command with --resume to go on"
-    )
+    return f"stopped at step {training.step}; {training.checkpoint} is left: give the same command with --resume to go on"
 
 
 def _start(network: TrainableNetwork, options: TrainingOptions) -> str:
@@ -332,13 +338,3 @@ def _write(path: Path, state: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     temporary.replace(path)
-
-
-def _target(crop: Crop, device: torch.device) -> dict[str, Tensor]:
-    return {
-        "boxes": torch.from_numpy(crop.boxes).to(device),
-        "ids": torch.from_numpy(crop.ids).to(device),
-        "labels": torch.ones(len(crop.ids), dtype=torch.int64, device=device),
-        "certainty": torch.from_numpy(crop.certainty).to(device),
-        "label_image": torch.from_numpy(crop.labels).to(device),
-    }
