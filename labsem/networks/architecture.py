@@ -22,6 +22,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from labsem.networks.heads import BoxHead, BoxPredictor, MaskHead, RPNHead
 from labsem.networks.imagenet import PIXEL_MEAN, PIXEL_STD
+from labsem.networks.manifest import Objectness
 from labsem.networks.proposals import ProposalNetwork
 from labsem.networks.roi_heads import ParticleRoIHeads
 from labsem.networks.trainable import DetectionNetwork
@@ -92,6 +93,7 @@ class ParticleNetwork(DetectionNetwork):
         "loss_mask",
         "loss_confidence",
     )
+    objectness: ClassVar[Objectness] = "box head foreground probability"
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()

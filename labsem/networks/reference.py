@@ -24,6 +24,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops import boxes as box_ops
 
+from labsem.networks.manifest import Objectness
 from labsem.networks.roi_heads import MASK_SIZE, ParticleRoIHeads
 from labsem.networks.trainable import DetectionNetwork
 
@@ -155,6 +156,7 @@ class ReferenceNetwork(DetectionNetwork):
         "loss_mask",
         "loss_confidence",
     )
+    objectness: ClassVar[Objectness] = "rpn"
 
     def __init__(self, architecture: ReferenceArchitecture) -> None:
         super().__init__()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-Kind = Literal["maskrcnn", "unet"]
+from labsem.networks.manifest import Objectness
 
 
 class TrainableNetwork(nn.Module, abc.ABC):
@@ -22,9 +22,12 @@ class TrainableNetwork(nn.Module, abc.ABC):
         The encoder, whose parameters learn at a rate of their own.
     loss_names
         Keys of :meth:`losses`.
+    objectness
+        What its particles are ranked by; the manifest says it.
     """
 
     loss_names: ClassVar[tuple[str, ...]]
+    objectness: ClassVar[Objectness]
     architecture: BaseModel
     backbone: nn.Module
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from labsem.networks.distance_maps import distance_maps
 from labsem.networks.imagenet import PIXEL_MEAN, PIXEL_STD, WEIGHT_FILES
+from labsem.networks.manifest import Objectness
 from labsem.networks.trainable import TrainableNetwork
 
 
@@ -67,6 +68,7 @@ class UNet(TrainableNetwork):
     """Encoder and decoder on grey frames; ``forward`` gives the two maps."""
 
     loss_names: ClassVar[tuple[str, ...]] = ("loss_cell", "loss_neighbour")
+    objectness: ClassVar[Objectness] = "highest cell distance"
 
     def __init__(self, architecture: UNetArchitecture) -> None:
         super().__init__()
