@@ -7,9 +7,9 @@ from datetime import datetime
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.morphology import ModelReference, Regime
 
@@ -78,6 +78,24 @@ class Input(_Part):
 
     long_side_max_px: int = Field(ge=64, description="larger frames are reduced to it")
     long_side_min_px: int = Field(ge=64, description="smaller frames are enlarged to it")
+    tile_px: int = Field(
+        default=1920, ge=256, description="side of the tiles in which larger frames are looked at besides"
+    )
+    tile_overlap_px: int = Field(
+        default=256, ge=32, description="least overlap of tiles; larger particles come from the whole frame"
+    )
+    zoom: float = Field(default=1.0, ge=1, le=4, description="how much enlarged a second look is; 1: none")
+    zoom_below_px: float = Field(
+        default=0.0,
+        ge=0,
+        description="median size of the detections, as the network sees them, under which there is a second look",
+    )
+
+    @model_validator(mode="after")
+    def _tiles_overlap_by_less_than_half(self) -> Self:
+        if 2 * self.tile_overlap_px > self.tile_px:
+            raise ValueError("tile_overlap_px must be at most half of tile_px")
+        return self
 
 
 class OutOfDistribution(_Part):
@@ -102,6 +120,9 @@ class Calibration(_Part):
     notes: str = ""
 
 
+Objectness = Literal["box head foreground probability", "rpn", "highest cell distance"]
+
+
 class Manifest(_Part):
     """Beside ``NAME.safetensors`` as ``NAME.json``."""
 
@@ -113,7 +134,7 @@ class Manifest(_Part):
         min_length=1, description="the regimes that these weights serve"
     )
     architecture: dict[str, object]
-    objectness: Literal["box head foreground probability", "rpn"] = "box head foreground probability"
+    objectness: Objectness = "box head foreground probability"
     weights: str = Field(description="file name")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size_bytes: int = Field(gt=0)
