@@ -1,17 +1,19 @@
-"""Evaluate a segmenter on labelled images: :func:`evaluate`, :func:`evaluate_regimes`."""
+"""Evaluate segmenters on labelled images: :func:`evaluate` one, :func:`measure_images` several on the same pixels."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
-from labsem.evaluation.measure import ImageResult, Segments, measure_image
+from labsem.evaluation.measure import ImageResult, Segments, TrustAt, measure_image
 from labsem.evaluation.report import EvaluationReport
 from labsem.evaluation.summary import summarize
 from labsem.frames import FrameError, read_frame
 from labsem.regimes import DISPLAY_WIDTH_M, MAGNIFICATION_SPLIT, route
+from labsem.segmentation import Segmentation
 from labsem.training.datasets import LabelledImage
 from labsem.training.splits import SplitError, split_of
 from schemas.image import Acquisition
@@ -27,12 +29,44 @@ Progress = Callable[[int, int], None]
 """Called after each image with the number done and the number of all."""
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A model to evaluate, in one way of routing.
+
+    Attributes
+    ----------
+    name
+        Of the model and, where several regimes stand side by side, of the regime.
+    segment
+        Called with the pixels of each image and its regime.
+    trust_at
+        Its trust in given boxes, where it has one.
+    regime
+        One regime for all; None routes each image by its magnification, images without a scale to ``joint``.
+    """
+
+    name: str
+    segment: Segments
+    trust_at: TrustAt | None = None
+    regime: Regime | None = None
+
+    @property
+    def regime_name(self) -> str:
+        """``low``, ``high``, ``joint`` or ``auto``."""
+        return self.regime.value if self.regime else AUTO
+
+
+Observer = Callable[[LabelledImage, str, Segmentation, ImageResult], None]
+"""Called with each image, the candidate's name, what it found, and the result: to draw it, or to keep it."""
+
+
 def evaluate(
     images: Sequence[LabelledImage],
     segmenter: Segments,
     regime: Regime | None = None,
     part: str | None = None,
     *,
+    trust_at: TrustAt | None = None,
     display_width_m: float = DISPLAY_WIDTH_M,
     magnification_split: float = MAGNIFICATION_SPLIT,
     progress: Progress | None = None,
@@ -43,10 +77,8 @@ def evaluate(
     ----------
     images
         From :func:`labsem.training.datasets.read_dataset`.
-    segmenter
-        Called with the pixels of each image and its regime.
-    regime
-        One regime for all; None routes each image by its magnification, images without a scale to ``joint``.
+    segmenter, regime, trust_at
+        As in :class:`Candidate`.
     part
         ``train``, ``validation`` or ``test`` of the split that lists these images; None takes all of them.
     display_width_m, magnification_split
@@ -61,14 +93,16 @@ def evaluate(
     labsem.training.datasets.DatasetError
         Where an image or its labels cannot be used.
     """
-    chosen, split = _choose(images, part)
-    results = []
-    for done, image in enumerate(chosen, 1):
-        its_regime = regime or route_image(image, display_width_m, magnification_split)
-        results.append(_segment_and_measure(image, segmenter, its_regime))
-        if progress is not None:
-            progress(done, len(chosen))
-    return summarize(results, regime.value if regime else AUTO, part, split)
+    chosen, split = select_part(images, part)
+    candidate = Candidate("", segmenter, trust_at, regime)
+    results = measure_images(
+        chosen,
+        [candidate],
+        display_width_m=display_width_m,
+        magnification_split=magnification_split,
+        progress=progress,
+    )
+    return summarize(results[""], candidate.regime_name, part, split)
 
 
 def evaluate_regimes(
@@ -76,6 +110,7 @@ def evaluate_regimes(
     segmenter: Segments,
     part: str | None = None,
     *,
+    trust_at: TrustAt | None = None,
     display_width_m: float = DISPLAY_WIDTH_M,
     magnification_split: float = MAGNIFICATION_SPLIT,
     progress: Progress | None = None,
@@ -84,20 +119,64 @@ def evaluate_regimes(
 
     Parameters and errors are those of :func:`evaluate`.
     """
-    chosen, split = _choose(images, part)
-    results: dict[str, list[ImageResult]] = {
-        name: [] for name in (*(regime.value for regime in Regime), AUTO)
-    }
-    for done, image in enumerate(chosen, 1):
-        routed = route_image(image, display_width_m, magnification_split)
-        for regime in Regime:
-            result = _segment_and_measure(image, segmenter, regime)
-            results[regime.value].append(result)
-            if regime is routed:
-                results[AUTO].append(result)
-        if progress is not None:
-            progress(done, len(chosen))
+    chosen, split = select_part(images, part)
+    results = measure_images(
+        chosen,
+        candidates_by_regime("", segmenter, trust_at),
+        display_width_m=display_width_m,
+        magnification_split=magnification_split,
+        progress=progress,
+    )
     return {name: summarize(of_regime, name, part, split) for name, of_regime in results.items()}
+
+
+def candidates_by_regime(name: str, segment: Segments, trust_at: TrustAt | None = None) -> list[Candidate]:
+    """One model as ``low``, ``high``, ``joint`` and ``auto``; a name stands before the regime's."""
+    return [
+        Candidate(f"{name} {regime.value if regime else AUTO}".strip(), segment, trust_at, regime)
+        for regime in (*Regime, None)
+    ]
+
+
+def measure_images(
+    images: Sequence[LabelledImage],
+    candidates: Sequence[Candidate],
+    *,
+    display_width_m: float = DISPLAY_WIDTH_M,
+    magnification_split: float = MAGNIFICATION_SPLIT,
+    progress: Progress | None = None,
+    observe: Observer | None = None,
+) -> dict[str, list[ImageResult]]:
+    """Measure several candidates on the same images, in the order of the images.
+
+    A model that stands among the candidates twice segments an image once for each regime.
+
+    Returns
+    -------
+    By the candidates' names. Results of several runs are pooled by joining their lists before
+    :func:`labsem.evaluation.summarize`.
+    """
+    results: dict[str, list[ImageResult]] = {candidate.name: [] for candidate in candidates}
+    for done, image in enumerate(images, 1):
+        pixels = image.pixels()
+        routed = route_image(image, display_width_m, magnification_split)
+        known: dict[tuple[object, Regime], tuple[Segmentation, ImageResult]] = {}
+        for candidate in candidates:
+            regime = candidate.regime or routed
+            if (candidate.segment, regime) not in known:
+                started = time.perf_counter()
+                segmentation = candidate.segment(pixels, regime)
+                seconds = time.perf_counter() - started
+                group = image.extra.get(GROUP_COLUMN) or image.regime
+                result = measure_image(image, segmentation, regime, seconds, group, candidate.trust_at)
+                known[candidate.segment, regime] = segmentation, result
+            segmentation, result = known[candidate.segment, regime]
+            results[candidate.name].append(result)
+            if observe is not None:
+                observe(image, candidate.name, segmentation, result)
+        if progress is not None:
+            progress(done, len(images))
+    return results
 
 
 def route_image(
@@ -118,17 +197,14 @@ def route_image(
     return route(acquisition, display_width_m=display_width_m, split=magnification_split)
 
 
-def _header(image: LabelledImage) -> Acquisition:
-    if image.image_path.suffix.lower() not in _TIFF_SUFFIXES:
-        return Acquisition()
-    try:
-        return read_frame(image.image_path).metadata.acquisition
-    except FrameError as error:
-        log.warning("header_not_read", image=image.id, error=str(error))
-        return Acquisition()
+def select_part(images: Sequence[LabelledImage], part: str | None) -> tuple[list[LabelledImage], str | None]:
+    """The images of a part, and the name of the split that lists them; all, and None, where no part is asked for.
 
-
-def _choose(images: Sequence[LabelledImage], part: str | None) -> tuple[list[LabelledImage], str | None]:
+    Raises
+    ------
+    labsem.training.splits.SplitError
+        Where no split lists the images, or none is in that part.
+    """
     if part is None:
         return list(images), None
     name, split = split_of(image.id for image in images)
@@ -141,9 +217,11 @@ def _choose(images: Sequence[LabelledImage], part: str | None) -> tuple[list[Lab
     return chosen, name
 
 
-def _segment_and_measure(image: LabelledImage, segmenter: Segments, regime: Regime) -> ImageResult:
-    pixels = image.pixels()
-    started = time.perf_counter()
-    segmentation = segmenter(pixels, regime)
-    seconds = time.perf_counter() - started
-    return measure_image(image, segmentation, regime, seconds, image.extra.get(GROUP_COLUMN) or None)
+def _header(image: LabelledImage) -> Acquisition:
+    if image.image_path.suffix.lower() not in _TIFF_SUFFIXES:
+        return Acquisition()
+    try:
+        return read_frame(image.image_path).metadata.acquisition
+    except FrameError as error:
+        log.warning("header_not_read", image=image.id, error=str(error))
+        return Acquisition()
