@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from labsem.evaluation.overlap import Overlaps
 from labsem.networks.combination import is_redundant
+from labsem.networks.detector import Detections
 from labsem.networks.manifest import Thresholds
 from labsem.networks.polarity import ground_contrast, is_ground
-from labsem.networks.segmenter import Detections
 from labsem.training.sampling import TrainingImage
 
 SIGMAS = (0.4, 0.45, 0.5, 0.55, 0.6)

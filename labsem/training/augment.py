@@ -61,7 +61,7 @@ def vary_grey(
     if rng.random() < 0.3:
         grey = ndimage.gaussian_filter(grey, float(rng.uniform(0.3, 1.6)))
     if rng.random() < 0.25:
-        slope = rng.normal(0, 0.12, 2).astype(np.float32)
+        slope: NDArray[np.float32] = rng.normal(0, 0.12, 2).astype(np.float32)
         y = np.linspace(-1, 1, grey.shape[0], dtype=np.float32)[:, None]
         x = np.linspace(-1, 1, grey.shape[1], dtype=np.float32)[None, :]
         grey = grey + (slope[0] * y + slope[1] * x)
@@ -91,7 +91,7 @@ def charge(grey: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.fl
     """Streaks that start sharply and fade along the scan, and brightness that drifts from line to line."""
     height, width = grey.shape
     drift = np.cumsum(rng.normal(0, 0.01, height)).astype(np.float32)
-    charged = grey + np.clip(drift - drift.mean(), -0.12, 0.12)[:, None]
+    charged: NDArray[np.float32] = grey + np.clip(drift - drift.mean(), -0.12, 0.12)[:, None]
     x = np.arange(width, dtype=np.float32)
     for _ in range(int(rng.integers(4, 16))):
         row, thickness = int(rng.integers(height)), int(rng.integers(1, 4))

@@ -15,9 +15,10 @@ from scipy.optimize import minimize
 
 from labsem.evaluation.bootstrap import mean_interval
 from labsem.evaluation.detection import detection_floor_px, match
+from labsem.networks.detector import Detector
 from labsem.networks.manifest import Calibration, Input, OutOfDistribution, Platt, Thresholds
 from labsem.networks.scaling import scale_factor
-from labsem.networks.segmenter import Detector, logit, mahalanobis
+from labsem.networks.segmenter import logit, mahalanobis
 from labsem.training.atoms import Kept, ScoredFrame, score_frame
 from labsem.training.sampling import TrainingImage
 from labsem.training.thresholds import TRIALS, Score, score, score_overlaps, search_thresholds, segment
@@ -123,21 +124,20 @@ def _detect_all(
     for done, image in enumerate(images.values()):
         if progress is not None:
             progress(done / len(images), f"detections on validation images, {done} of {len(images)}")
-        seen: dict[tuple[int, int], ScoredFrame] = {}
+        seen: dict[tuple[object, ...], ScoredFrame] = {}
         for scale in inputs:
-            size = _network_size(image, scale)
-            if size not in seen:
+            view = _view(image, scale)
+            if view not in seen:
                 detections = detector.detect(image.grey, scale, score_min=SCORE_MIN, nms_iou=NMS_IOU)
-                seen[size] = score_frame(image, detections)
-            detected[scale][id(image)] = seen[size]
+                seen[view] = score_frame(image, detections)
+            detected[scale][id(image)] = seen[view]
     return detected
 
 
-def _network_size(image: TrainingImage, scale: Input) -> tuple[int, int]:
-    """Size at which the network sees an image: inputs that agree in it give the same detections."""
-    height, width = image.grey.shape
-    factor = scale_factor(height, width, scale)
-    return round(height * factor), round(width * factor)
+def _view(image: TrainingImage, scale: Input) -> tuple[object, ...]:
+    """How the network sees an image: inputs that agree in it give the same detections."""
+    rest = scale.model_dump(exclude={"long_side_max_px", "long_side_min_px"})
+    return scale_factor(*image.grey.shape, scale), *rest.values()
 
 
 def _calibrate_regime(

@@ -70,6 +70,10 @@ class TrainingOptions(BaseModel):
     patience: int | None = Field(
         default=None, ge=1, description="stop after so many looks without a better one, and keep the best"
     )
+    search_head: bool = Field(
+        default=False, description="search k, xi, sigma and w on box features of judged validation images"
+    )
+    threshold_trials: int = Field(default=120, ge=1, description="of the search of each regime's thresholds")
     checkpoint_every_s: float = Field(default=120, gt=0)
 
     @model_validator(mode="after")

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from labsem.networks.manifest import Manifest
+from labsem.networks.architecture import ParticleNetwork
+from labsem.networks.manifest import Manifest, read_manifest
+from labsem.networks.unet import UNetArchitecture
 from labsem.training.calibrate import INPUTS
+from labsem.training.data_report import DataSetReport, report_dataset
 from labsem.training.material import DataSet, load_datasets
-from labsem.training.publish import publish
+from labsem.training.options import TrainingOptions
+from labsem.training.publish import load_network, publish
+from labsem.training.report import write_report
 from labsem.training.sampling import TrainingImage
-from labsem.training.train import CHECKPOINT, Progress, TrainingOptions, train
+from labsem.training.search import HeadSearch, collect_features, search_head
+from labsem.training.train import BEST, CHECKPOINT, train
+from labsem.training.unet import publish_unet
 from schemas.morphology import Regime
 
-LIMITS = (
+PUBLISHED_LIMIT = (
     "no oxide powder from a desktop SEM was labelled for training: EMPS figures come from papers, powders and AMPIS "
-    "are metals",
+    "are metals"
+)
+LIMITS = (
     "particles under the detection floor are mostly missed",
     "fused agglomerates are outlined as one or cut arbitrarily",
 )
@@ -27,72 +37,202 @@ JOINT_LIMIT = (
     "regime was compared with them"
 )
 
+Notify = Callable[[float, str], None]
+"""Called with the fraction done of the present stage, and what is being done."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: manifest, report, and what it learned from."""
+
+    manifest: Manifest
+    report: Path | None
+    datasets: list[DataSetReport]
+
 
 def train_model(
-    options: TrainingOptions, progress: Progress | None = None, *, name: str | None = None, version: str = "0"
-) -> Manifest:
-    """Train, calibrate and publish into ``options.output``.
+    options: TrainingOptions,
+    notify: Notify | None = None,
+    *,
+    name: str | None = None,
+    version: str = "0",
+    datasets: Sequence[DataSet] | None = None,
+) -> Trained:
+    """Train, calibrate and publish into ``options.output``, with a report.
 
     A joint training serves all three regimes, each with thresholds and calibrations of its own; a training of one
     regime serves that one.
+
+    Parameters
+    ----------
+    notify
+        Called often; may raise KeyboardInterrupt to stop.
+    datasets
+        In memory already; else they are read.
 
     Raises
     ------
     ValueError
         Where no image is left to train or to validate on.
+    labsem.training.train.TrainingInterruptedError
+        Where it was stopped.
     """
-    datasets = load_datasets(options)
-    train(options, [dataset.training for dataset in datasets], progress)
-    return publish_model(options, datasets, name=name, version=version)
+    notify = notify or (lambda _done, _what: None)
+    if datasets is None:
+        datasets = load_datasets(options)
+    require_validation(datasets, options.regime)
+    train_on(options, datasets, notify)
+    return publish_model(options, datasets, notify, name=name, version=version)
+
+
+def train_on(options: TrainingOptions, datasets: Sequence[DataSet], notify: Notify) -> Path:
+    """Train on data sets and return the file with the averaged weights."""
+
+    def tell(done: float, losses: dict[str, float], seconds_left: float) -> None:
+        parts = " ".join(f"{_short(name)} {value:.2f}" for name, value in losses.items())
+        notify(done, f"{parts}, {seconds_left / 60:.0f} min left")
+
+    return train(
+        options,
+        [dataset.training for dataset in datasets],
+        tell,
+        validation=[image for dataset in datasets for image in dataset.validation],
+        weights=[dataset.weight for dataset in datasets],
+    )
 
 
 def publish_model(
-    options: TrainingOptions, datasets: Sequence[DataSet], *, name: str | None = None, version: str = "0"
-) -> Manifest:
-    """Calibrate and publish the checkpoint in ``options.output``."""
-    checkpoint = options.output / CHECKPOINT
-    serves = tuple(Regime) if options.regime is Regime.JOINT else (options.regime,)
-    validation = {regime: _validation(datasets, regime) for regime in serves}
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    return publish(
+    options: TrainingOptions,
+    datasets: Sequence[DataSet],
+    notify: Notify | None = None,
+    *,
+    name: str | None = None,
+    version: str = "0",
+) -> Trained:
+    """Calibrate and publish the checkpoint in ``options.output``, and write the training report."""
+    notify = notify or (lambda _done, _what: None)
+    require_validation(datasets, options.regime)
+    validation = {
+        regime: [image for dataset in datasets for image in dataset.of_regime(regime)]
+        for regime in served(options.regime)
+    }
+    state = torch.load(options.output / CHECKPOINT, map_location="cpu", weights_only=True)
+    best = options.output / BEST
+    checkpoint = best if options.patience is not None and best.is_file() else options.output / CHECKPOINT
+    reports = [report_dataset(dataset) for dataset in datasets]
+    provenance = _provenance(options, checkpoint, state, reports)
+    called = name or options.regime.value
+    if isinstance(options.architecture, UNetArchitecture):
+        manifest = publish_unet(
+            checkpoint,
+            options.output,
+            name=called,
+            version=version,
+            architecture=options.architecture,
+            validation=validation,
+            provenance=provenance,
+            licence=licence(datasets),
+            limits=_limits(datasets, options.regime),
+            progress=notify,
+        )
+        return Trained(manifest, None, reports)
+    if options.search_head:
+        found = _search_head(options, checkpoint, validation, notify)
+        provenance["uncertainty_search"] = found.model_dump(mode="json")
+    published = publish(
         checkpoint,
         options.output,
-        name=name or options.regime.value,
+        name=called,
         version=version,
         architecture=options.architecture,
         training=[image for dataset in datasets for image in dataset.training],
         validation=validation,
-        inputs=INPUTS,
-        limits=(*LIMITS, JOINT_LIMIT) if options.regime is Regime.JOINT else LIMITS,
-        provenance={
-            "steps": state["step"],
-            "seconds": round(state["seconds"]),
-            "options": options.model_dump(
-                mode="json", exclude={"data", "output", "start_from", "resume", "architecture"}
-            ),
-            "start": options.start_from.name if options.start_from is not None else "ImageNet",
-            "datasets": [_describe(dataset) for dataset in datasets],
-        },
+        provenance=provenance,
+        licence=licence(datasets),
+        limits=_limits(datasets, options.regime),
+        trials=options.threshold_trials,
+        progress=notify,
+    )
+    notify(1.0, "report")
+    return Trained(published.manifest, write_report(options.output, published, reports), reports)
+
+
+def _provenance(
+    options: TrainingOptions, checkpoint: Path, state: Mapping[str, Any], reports: Sequence[DataSetReport]
+) -> dict[str, object]:
+    told: dict[str, object] = {
+        "steps": state["step"],
+        "seconds": round(state["seconds"]),
+        "published_step": torch.load(checkpoint, map_location="cpu", weights_only=True).get(
+            "step", state["step"]
+        ),
+        "options": options.model_dump(
+            mode="json", exclude={"data", "output", "start_from", "resume", "architecture"}
+        ),
+        "start": state.get("start", "ImageNet"),
+        "datasets": [each.model_dump(mode="json") for each in reports],
+    }
+    beside = options.start_from.with_suffix(".json") if options.start_from is not None else None
+    if beside is not None and beside.is_file():
+        previous = read_manifest(beside)
+        told["previous"] = previous.reference().model_dump(mode="json") | {"training": previous.training}
+    return told
+
+
+def _limits(datasets: Sequence[DataSet], regime: Regime) -> tuple[str, ...]:
+    limits: tuple[str, ...] = LIMITS
+    if all(dataset.licence is not None for dataset in datasets):
+        limits = (PUBLISHED_LIMIT, *limits)
+    return (*limits, JOINT_LIMIT) if regime is Regime.JOINT else limits
+
+
+def served(regime: Regime) -> tuple[Regime, ...]:
+    """Regimes that a training of one regime serves."""
+    return tuple(Regime) if regime is Regime.JOINT else (regime,)
+
+
+def require_validation(datasets: Sequence[DataSet], regime: Regime) -> None:
+    """Say before a long training that there would be nothing to calibrate on.
+
+    Raises
+    ------
+    ValueError
+        Where a regime that is to be served has no validation image.
+    """
+    for each in served(regime):
+        if not any(dataset.of_regime(each) for dataset in datasets):
+            raise ValueError(
+                f"no validation image is left for the regime {each.value}; add labelled images of its magnification, "
+                "or simulated ones (--simulated)"
+            )
+
+
+def licence(datasets: Sequence[DataSet]) -> str:
+    """Of the weights, and of what they were trained on."""
+    known = dict.fromkeys(dataset.licence or f"{dataset.name}: as its owner says" for dataset in datasets)
+    return "Apache-2.0 (weights); trained on " + "; ".join(known)
+
+
+def _search_head(
+    options: TrainingOptions,
+    checkpoint: Path,
+    validation: Mapping[Regime, list[TrainingImage]],
+    notify: Notify,
+) -> HeadSearch:
+    network, _ = load_network(checkpoint, options.architecture)
+    if not isinstance(network, ParticleNetwork):
+        raise ValueError(
+            "the uncertainty head is searched for the network that ships; leave --search-head out"
+        )
+    images = list({id(image): image for each in validation.values() for image in each}.values())
+    notify(0.0, "box features of judged validation images")
+    return search_head(
+        collect_features(network, images, INPUTS[0]),
+        usual=options.uncertainty,
+        seed=options.seed,
+        progress=lambda done, total: notify(done / total, f"uncertainty head, trial {done} of {total}"),
     )
 
 
-def _validation(datasets: Sequence[DataSet], regime: Regime) -> list[TrainingImage]:
-    """Validation images of a regime; the joint regime serves any frame without a scale, so it gets all."""
-    return [
-        image
-        for dataset in datasets
-        for image in dataset.validation
-        if regime is Regime.JOINT or dataset.regimes[image.id] is regime
-    ]
-
-
-def _describe(dataset: DataSet) -> dict[str, object]:
-    parts: tuple[Literal["training"], Literal["validation"]] = ("training", "validation")
-    counts: Counter[str] = Counter()
-    for part in parts:
-        images: list[TrainingImage] = getattr(dataset, part)
-        counts[f"{part}_images"] = len(images)
-        counts[f"{part}_particles"] = sum(image.particles for image in images)
-        counts[f"{part}_judged_images"] = sum(image.uncertain is not None for image in images)
-        counts[f"{part}_uncertain_particles"] = sum(len(image.uncertain or ()) for image in images)
-    return {"name": dataset.name, **counts}
+def _short(name: str) -> str:
+    return name.removeprefix("loss_").replace("_reg", "").replace("_", " ")

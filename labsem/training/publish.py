@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import structlog
 import torch
+from pydantic import BaseModel
 from safetensors.torch import save_file
+from torch import Tensor
 
 from labsem import __version__
-from labsem.evaluation.aji import aji_sums
-from labsem.evaluation.bootstrap import mean_interval
-from labsem.evaluation.detection import match
-from labsem.evaluation.overlap import find_overlaps
-from labsem.networks.architecture import Architecture, ParticleNetwork
+from labsem.frames import write_atomically
+from labsem.networks.detector import Detector
 from labsem.networks.folding import fold_batch_norms
-from labsem.networks.manifest import Calibration, Input, Manifest, load_weights
-from labsem.networks.segmenter import Detector, to_segmentation
-from labsem.training.calibrate import INPUTS, calibrate, fit_out_of_distribution
+from labsem.networks.manifest import Calibration, Input, Manifest, WeightsError, load_weights, read_manifest
+from labsem.networks.registry import build_network, read_architecture
+from labsem.networks.trainable import DetectionNetwork, TrainableNetwork
+from labsem.training.calibrate import (
+    INPUTS,
+    Calibrated,
+    Progress,
+    calibrate_regimes,
+    figures,
+    fit_out_of_distribution,
+)
 from labsem.training.sampling import TrainingImage
+from labsem.training.thresholds import TRIALS
 from schemas.base import utc_now
 from schemas.morphology import Regime
 
 log = structlog.get_logger(__name__)
 
 LICENCE = "Apache-2.0 (weights); trained on EMPS and AMPIS (MIT) and the DualSight powders (CC BY 4.0)"
+MEASURED_BY = "labsem train, on the validation images that thresholds and calibrations were found on"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model's manifest, and by regime what its thresholds and calibrations were found on."""
+
+    manifest: Manifest
+    regimes: dict[Regime, Calibrated]
 
 
 def publish(
@@ -36,14 +53,16 @@ def publish(
     *,
     name: str,
     version: str,
-    architecture: Architecture,
+    architecture: BaseModel,
     training: Sequence[TrainingImage],
     validation: Mapping[Regime, Sequence[TrainingImage]],
     provenance: Mapping[str, object],
     inputs: Sequence[Input] = INPUTS,
     licence: str = LICENCE,
     limits: Sequence[str] = (),
-) -> Manifest:
+    trials: int = TRIALS,
+    progress: Progress | None = None,
+) -> Published:
     """Calibrate a checkpoint for each regime and write ``NAME.safetensors`` and ``NAME.json``.
 
     Parameters
@@ -56,81 +75,124 @@ def publish(
         What the manifest says of the training.
     inputs
         Sizes of the network's input to choose from.
+    trials
+        Of the search of each regime's thresholds.
 
     Raises
     ------
     ValueError
         Where a regime has no validation image.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    # Calibrated as it ships: with weights that went through float16.
-    tensors = {key: tensor.half().float() for key, tensor in load_weights(checkpoint).items()}
-    network = ParticleNetwork(architecture)
+    network, tensors = load_network(checkpoint, architecture)
+    detector = Detector(network, precision="float32")
+    found = calibrate_regimes(detector, validation, inputs, trials=trials, progress=progress)
+    metrics = {regime.value: figures(each) for regime, each in found.items()}
+    for regime, reached in metrics.items():
+        log.info("regime calibrated", regime=regime, **reached)  # type: ignore[arg-type]
+    everything = {id(image): image for images in validation.values() for image in images}
+    reference = next(iter(found.values())).calibration
+    features, limit = fit_out_of_distribution(detector, training, list(everything.values()), reference.input)
+    manifest = write_model(
+        folder,
+        name=name,
+        version=version,
+        network=network,
+        tensors=tensors | {key: torch.from_numpy(value).float() for key, value in features.items()},
+        regimes={
+            regime: each.calibration.model_copy(update={"out_of_distribution": limit})
+            for regime, each in found.items()
+        },
+        provenance=provenance,
+        metrics={"validation": {"measured_by": MEASURED_BY, **metrics}},
+        licence=licence,
+        limits=limits,
+    )
+    return Published(manifest, found)
+
+
+def load_network(checkpoint: Path, architecture: BaseModel) -> tuple[DetectionNetwork, dict[str, Tensor]]:
+    """The network as it ships (weights gone through float16, batch norms folded), and the tensors to write.
+
+    Raises
+    ------
+    WeightsError
+        Where the checkpoint or the architecture cannot be used.
+    """
+    tensors = {
+        key: tensor.half() if tensor.is_floating_point() else tensor
+        for key, tensor in load_weights(checkpoint).items()
+        if not key.startswith("ood.")
+    }
+    network = build_network(read_architecture(architecture.model_dump()))
+    if not isinstance(network, DetectionNetwork):
+        raise WeightsError(
+            f"{checkpoint} is of a network that detects no particles by itself; publish it by its own module"
+        )
     network.load_state_dict(tensors)
     fold_batch_norms(network.backbone)
-    detector = Detector(network, precision="float32")
-    regimes: dict[Regime, Calibration] = {}
-    metrics: dict[str, object] = {}
-    for regime, images in validation.items():
-        regimes[regime] = calibrate(detector, images, inputs)
-        metrics[regime.value] = validation_metrics(detector, regimes[regime], images)
-        log.info("regime calibrated", regime=regime.value, **metrics[regime.value])  # type: ignore[arg-type]
-    reference = next(iter(regimes.values()))
-    everything = {image.id: image for images in validation.values() for image in images}
-    features, limit = fit_out_of_distribution(detector, training, list(everything.values()), reference.input)
-    regimes = {
-        regime: calibration.model_copy(update={"out_of_distribution": limit})
-        for regime, calibration in regimes.items()
-    }
+    return network, tensors
+
+
+def write_model(
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    network: TrainableNetwork,
+    tensors: Mapping[str, Tensor],
+    regimes: Mapping[Regime, Calibration],
+    provenance: Mapping[str, object],
+    metrics: Mapping[str, object],
+    licence: str,
+    limits: Sequence[str],
+) -> Manifest:
+    """Write ``NAME.safetensors``, its tensors as they are given, and then the manifest beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{name}.safetensors"
-    halves = {key: tensor.half().contiguous() for key, tensor in tensors.items()}
-    halves |= {key: torch.from_numpy(value).float() for key, value in features.items()}
-    save_file(halves, weights)
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, weights)
     weights.chmod(0o644)
     manifest = Manifest(
         name=name,
         version=version,
         created_at=utc_now(),
         code_version=__version__,
-        regimes=regimes,
-        architecture=architecture.model_dump(mode="json"),
+        regimes=dict(regimes),
+        architecture=network.architecture.model_dump(mode="json"),
+        objectness=network.objectness,
         weights=weights.name,
         sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         size_bytes=weights.stat().st_size,
         training=dict(provenance),
-        metrics={"validation": metrics},
+        metrics=dict(metrics),
         limits=tuple(limits),
         licence=licence,
     )
-    (folder / f"{name}.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_manifest(folder, manifest)
     return manifest
 
 
-def validation_metrics(
-    detector: Detector, calibration: Calibration, images: Sequence[TrainingImage]
-) -> dict[str, object]:
-    """AJI+ and F1 on the validation images that the calibration was found on (so a little too good)."""
-    thresholds = calibration.thresholds
-    values: list[float] = []
-    scores: list[float] = []
-    for image in images:
-        detections = detector.detect(
-            image.grey,
-            calibration.input,
-            score_min=min(thresholds.omega, thresholds.psi),
-            nms_iou=thresholds.nms,
-            detections_max=thresholds.detections_max,
-        )
-        segmentation = to_segmentation(
-            detections, calibration.model_copy(update={"out_of_distribution": None}), {}
-        )
-        overlaps = find_overlaps(image.labels, segmentation.label_image)
-        values.append(aji_sums(overlaps).value)
-        scores.append(match(overlaps).counts.f1)
-    interval = mean_interval(np.array(values)) if len(values) > 1 else None
-    return {
-        "images": len(images),
-        "aji_plus": round(float(np.mean(values)), 4),
-        "aji_plus_interval_95": None if interval is None else [round(float(v), 4) for v in interval],
-        "f1": round(float(np.mean(scores)), 4),
-    }
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``NAME.json``, in one step."""
+    text = manifest.model_dump_json(indent=2) + "\n"
+    write_atomically(folder / f"{manifest.name}.json", text.encode())
+
+
+def add_metrics(folder: Path, name: str, metrics: Mapping[str, object]) -> Manifest:
+    """Write measured figures into a model's manifest; the weights and all else stay.
+
+    Parameters
+    ----------
+    folder
+        Where ``NAME.json`` lies.
+    metrics
+        By what they were measured on, such as ``{"emps test": {...}}``; each replaces what stood under its key.
+
+    Raises
+    ------
+    WeightsError
+        Where there is no such manifest.
+    """
+    manifest = read_manifest(folder / f"{name}.json")
+    manifest = manifest.model_copy(update={"metrics": manifest.metrics | dict(metrics)})
+    write_manifest(folder, manifest)
+    return manifest

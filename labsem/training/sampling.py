@@ -175,7 +175,7 @@ def _cut(source: _Source, rng: np.random.Generator, size: int, scale_range: tupl
         grey = ndimage.gaussian_filter(grey, 0.5 * (1 / factor - 1))
     grey = resize(grey, shape, order=1, anti_aliasing=False).astype(np.float32)  # type: ignore[no-untyped-call]
     grey, labels = _turn(grey, _resize_labels(label_part, shape), rng)
-    return Patch(grey, labels, source.certainty, source.area_px * factor**2)
+    return Patch(grey, labels, source.certainty, (source.area_px * factor**2).astype(np.float64))
 
 
 def _mosaic(quarters: Sequence[Crop]) -> Crop:

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from labsem.evaluation.certainty import auroc
 from labsem.networks.architecture import ParticleNetwork
+from labsem.networks.detector import Detector
 from labsem.networks.losses import UncertaintyHead
 from labsem.networks.manifest import Input
-from labsem.networks.segmenter import Detector, logit
+from labsem.networks.segmenter import logit
 from labsem.training.calibrate import fit_platt
 from labsem.training.sampling import TrainingImage
 

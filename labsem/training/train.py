@@ -19,8 +19,8 @@ import numpy as np
 import structlog
 import torch
 
+from labsem.networks.detector import bfloat16_is_faster
 from labsem.networks.registry import build_network, load_imagenet, make_optimizer
-from labsem.networks.segmenter import bfloat16_is_faster
 from labsem.networks.trainable import TrainableNetwork
 from labsem.training.history import LossLog, ValidationLog
 from labsem.training.options import TrainingOptions
@@ -313,7 +313,10 @@ def _leave(training: Training) -> str:
         training.save()
     if not training.checkpoint.is_file():
         return f"stopped in step {training.step}, before the first checkpoint; start again"
-    return f"stopped at step {training.step}; {training.checkpoint} is left: give the same command with --resume to go on"
+    return (
+        f"stopped at step {training.step}; give the same command with --resume to go on from "
+        f"{training.checkpoint}"
+    )
 
 
 def _start(network: TrainableNetwork, options: TrainingOptions) -> str:

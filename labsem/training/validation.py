@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from labsem.evaluation.aji import aji_sums
 from labsem.evaluation.detection import match
 from labsem.evaluation.overlap import find_overlaps
+from labsem.networks.detector import Detector
 from labsem.networks.manifest import Calibration, Input, Platt, Thresholds
-from labsem.networks.segmenter import Detector, to_segmentation
+from labsem.networks.segmenter import to_segmentation
 from labsem.networks.trainable import DetectionNetwork, TrainableNetwork
 from labsem.training.options import Augmentation
 from labsem.training.sampling import CropSampler, TrainingImage
