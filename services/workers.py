@@ -20,11 +20,14 @@ Report = Callable[..., None]
 """Given to a function that runs in a worker: what it is called with arrives at the caller's ``progress``."""
 
 _channel: Any = None
+_stop: Any = None
 
 
-def worker_pool(channel: Any = None) -> ProcessPoolExecutor:
+def worker_pool(channel: Any = None, stop: Any = None) -> ProcessPoolExecutor:
     """A pool of one process; it starts with the first :func:`submit`, ends with the pool or with this process."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=(channel,))
+    return ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=_begin, initargs=(channel, stop)
+    )
 
 
 @contextmanager
@@ -44,19 +47,26 @@ def run_in_worker(
 ) -> T:
     """``function(report, *arguments)`` in a worker; its result, or its exception.
 
-    What it reports is handed to ``progress`` in this thread. Function, arguments and reports are pickled.
+    What it reports is handed to ``progress`` in this thread. Function, arguments and reports are pickled. On Ctrl-C
+    its next report raises KeyboardInterrupt in the worker, so that it can leave its work in order.
     """
-    channel = get_context("spawn").Queue()
-    with worker_pool(channel) as pool:
+    context = get_context("spawn")
+    channel, stop = context.Queue(), context.Event()
+    with worker_pool(channel, stop) as pool:
         with allocator_environment():
             future = pool.submit(_call, function, *arguments)
         while True:
-            ended = future.done()
-            for message in _drain(channel):
-                if progress is not None:
-                    progress(*message)
-            if ended:
-                return future.result()
+            try:
+                ended = future.done()
+                for message in _drain(channel):
+                    if progress is not None:
+                        progress(*message)
+                if ended:
+                    return future.result()
+            except KeyboardInterrupt:
+                if future.done() or stop.is_set():
+                    raise
+                stop.set()
 
 
 def _drain(channel: Any, patience_s: float = 0.1) -> Iterator[tuple[Any, ...]]:
@@ -71,14 +81,16 @@ def _call(function: Callable[..., T], *arguments: Any) -> T:
     def report(*message: Any) -> None:
         if _channel is not None:
             _channel.put(message)
+        if _stop is not None and _stop.is_set():
+            raise KeyboardInterrupt
 
     return function(report, *arguments)
 
 
-def _begin(channel: Any) -> None:
+def _begin(channel: Any, stop: Any) -> None:
     """In the worker: Ctrl-C is the parent's to handle, and nothing outlives the parent."""
-    global _channel
-    _channel = channel
+    global _channel, _stop
+    _channel, _stop = channel, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
 
