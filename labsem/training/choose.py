@@ -89,10 +89,7 @@ def choose_weights(
         Where a regime has fewer than two validation images.
     """
     models = _only(list_manifests(joint), joint, lambda one: Regime.JOINT in one.regimes, "the joint regime")
-    found = [
-        _only(list_manifests(folder), folder, lambda one: Regime.JOINT not in one.regimes, "one regime")
-        for folder in own
-    ]
+    found = [_only(list_manifests(folder), folder, _serves_one, "one regime") for folder in own]
     decisions: list[Decision] = []
     chosen: list[tuple[Path, Manifest]] = []
     notes: dict[Regime, str] = {}
@@ -101,16 +98,13 @@ def choose_weights(
             raise WeightsError(
                 f"{folder} and {joint} hold models of the same name, {manifest.name}; rename one"
             )
-        calibrations = dict(manifest.regimes)
-        for regime in manifest.regimes:
-            decision = _decide(joint, models, folder, manifest, regime, validation.get(regime, ()), progress)
-            decisions.append(decision)
-            notes[regime] = decision.note
-            calibrations[regime] = calibrations[regime].model_copy(update={"notes": decision.note})
-            if decision.ships == "joint":
-                del calibrations[regime]
-        if calibrations:
-            chosen.append((folder, manifest.model_copy(update={"regimes": calibrations})))
+        ((regime, calibration),) = manifest.regimes.items()
+        decision = _decide(joint, models, folder, manifest, regime, validation.get(regime, ()), progress)
+        decisions.append(decision)
+        notes[regime] = decision.note
+        if decision.ships == "own":
+            noted = calibration.model_copy(update={"notes": decision.note})
+            chosen.append((folder, manifest.model_copy(update={"regimes": {regime: noted}})))
     kept = {
         regime: calibration.model_copy(update={"notes": notes.get(regime, calibration.notes)})
         for regime, calibration in models.regimes.items()
@@ -123,6 +117,10 @@ def choose_weights(
             shutil.copyfile(source, out / manifest.weights)
         write_manifest(out, manifest)
     return decisions
+
+
+def _serves_one(manifest: Manifest) -> bool:
+    return len(manifest.regimes) == 1 and Regime.JOINT not in manifest.regimes
 
 
 def _only(

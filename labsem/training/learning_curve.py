@@ -24,8 +24,9 @@ from labsem.training.train import CHECKPOINT
 from labsem.training.validation import validate
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
-CURVE = "learning_curve.json"
-PICTURE = "learning_curve.png"
+FOLDER = "learning-curve"
+CURVE = "curve.json"
+PICTURE = "curve.png"
 WORTH_WHILE = 0.005
 """A gain of AJI+ under this is not worth the labelling."""
 
@@ -68,7 +69,7 @@ def measure_learning_curve(
     """Train on 25, 50, 75 and 100 % of the images, each for as long, and compare on all validation images.
 
     The shares are nested, by data set. The last training is the ordinary one, in ``options.output``; those before it
-    lie in ``learning-curve/`` there. Thresholds are those of no search, the same for all.
+    lie in ``learning-curve/`` there, with the curve itself. Thresholds are those of no search, the same for all.
 
     Raises
     ------
@@ -87,15 +88,13 @@ def measure_learning_curve(
         part = [
             replace(dataset, training=_nested(dataset.training, share, options.seed)) for dataset in datasets
         ]
-        folder = (
-            options.output if share == 1 else options.output / "learning-curve" / f"{share:.0%}".rstrip("%")
-        )
+        folder = options.output if share == 1 else options.output / FOLDER / f"{share:.0%}".rstrip("%")
         weights = train_on(
             options.model_copy(
                 update={"output": folder, "resume": options.resume and (folder / CHECKPOINT).is_file()}
             ),
             part,
-            lambda done, what, share=share: notify(done, f"{share:.0%} of the images: {what}"),  # type: ignore[misc]
+            _labelled(notify, share),
         )
         values = _measure(weights, options, validation)
         reached.append(values)
@@ -116,7 +115,7 @@ def measure_learning_curve(
         gain_interval_95=difference.interval_95,
         advice=advise(difference.difference, difference.interval_95),
     )
-    _write(options.output, curve)
+    _write(options.output / FOLDER, curve)
     return curve
 
 
@@ -129,6 +128,10 @@ def advise(gain: float, interval: tuple[float, float]) -> str:
     if high < WORTH_WHILE:
         return f"More labels of this kind will hardly help: {told}; label other kinds of frames, or train longer."
     return f"These images cannot tell whether more labels will help: {told}; more validation images would."
+
+
+def _labelled(notify: Notify, share: float) -> Notify:
+    return lambda done, what: notify(done, f"{share:.0%} of the images: {what}")
 
 
 def _nested(images: list[TrainingImage], share: float, seed: int) -> list[TrainingImage]:

@@ -20,6 +20,7 @@ from labsem.networks.folding import fold_batch_norms
 from labsem.networks.manifest import Calibration, Input, Manifest, WeightsError, load_weights, read_manifest
 from labsem.networks.registry import build_network, read_architecture
 from labsem.networks.trainable import DetectionNetwork, TrainableNetwork
+from labsem.networks.verification import SEAL_KEY, seal
 from labsem.training.calibrate import (
     INPUTS,
     Calibrated,
@@ -149,8 +150,6 @@ def write_model(
     """Write ``NAME.safetensors``, its tensors as they are given, and then the manifest beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{name}.safetensors"
-    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, weights)
-    weights.chmod(0o644)
     manifest = Manifest(
         name=name,
         version=version,
@@ -160,12 +159,23 @@ def write_model(
         architecture=network.architecture.model_dump(mode="json"),
         objectness=network.objectness,
         weights=weights.name,
-        sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
-        size_bytes=weights.stat().st_size,
+        sha256="0" * 64,
+        size_bytes=1,
         training=dict(provenance),
         metrics=dict(metrics),
         limits=tuple(limits),
         licence=licence,
+    )
+    # The seal lies in the weight file, whose hash the manifest holds: neither can be changed alone.
+    save_file(
+        {key: tensor.contiguous() for key, tensor in tensors.items()}, weights, {SEAL_KEY: seal(manifest)}
+    )
+    weights.chmod(0o644)
+    manifest = manifest.model_copy(
+        update={
+            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "size_bytes": weights.stat().st_size,
+        }
     )
     write_manifest(folder, manifest)
     return manifest

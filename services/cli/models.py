@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from services.cli.options import FolderOption, Json
 from services.cli.output import FAILED, fail, print_json, show, stdout, table
+from services.cli.progress import progress_bar
 from services.cli.setup import settings
+
+if TYPE_CHECKING:
+    from labsem.training.choose import Decision
+    from services.workers import Report
 
 models = typer.Typer(no_args_is_help=True, help="The networks that are installed.")
 
@@ -32,53 +38,108 @@ def models_list(folder: FolderOption = None, as_json: Json = False) -> None:
             ]
         )
         return
-    columns = ("name", "version", "regimes", "made", "size MiB", "sha256")
+    columns = ("name", "version", "regimes", "made", "size MB", "validation AJI+", "sha256")
     rows = [
         (
             manifest.name,
             manifest.version,
             [regime.value for regime in manifest.regimes],
             manifest.created_at.strftime("%Y-%m-%d"),
-            manifest.size_bytes / 2**20,
+            manifest.size_bytes / 1e6,
+            _validation_aji(manifest.metrics),
             manifest.sha256[:12],
         )
         for manifest in manifests
     ]
-    stdout().print(table("Models", columns, rows, right=("size MiB",)))
+    stdout().print(table("Models", columns, rows, right=("size MB",)))
+
+
+def _validation_aji(metrics: dict[str, Any]) -> str:
+    validation = metrics.get("validation", {})
+    found = {
+        name: one["aji_plus"]
+        for name, one in validation.items()
+        if isinstance(one, dict) and "aji_plus" in one
+    }
+    return ", ".join(f"{name} {value:.3f}" for name, value in found.items())
 
 
 @models.command("show")
 def models_show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Name of the model; default: all.")
+    ] = None,
     folder: FolderOption = None,
+    as_json: Json = False,
 ) -> None:
-    """Print a model's manifest (JSON): data, options, measured figures, limits, licence."""
-    from labsem.networks.manifest import list_manifests
+    """Print model cards: figures, training data, thresholds, limits, licence. With --json the manifest."""
+    from labsem.networks.manifest import list_manifests, shipped_folder
+    from labsem.networks.verification import count_numbers
+    from services.cli.cards import print_card
 
-    manifests = {manifest.name: manifest for manifest in list_manifests(folder or settings().models.folder)}
-    if name not in manifests:
+    where = folder or settings().models.folder or shipped_folder()
+    manifests = {manifest.name: manifest for manifest in list_manifests(where)}
+    if name is not None and name not in manifests:
         fail(f"no model is called {name!r}; there are {', '.join(manifests)}")
-    print_json(manifests[name])
+    chosen = [manifests[name]] if name is not None else list(manifests.values())
+    if as_json:
+        print_json(chosen[0] if name is not None else chosen)
+        return
+    for manifest in chosen:
+        print_card(manifest, count_numbers(where / manifest.weights))
 
 
 @models.command("verify")
 def models_verify(folder: FolderOption = None, as_json: Json = False) -> None:
-    """Check the weights against their manifests' SHA-256."""
-    from labsem.networks.manifest import WeightsError, list_manifests, verify
+    """Check weights and manifests: names, sizes, fields, SHA-256, and that neither was changed alone."""
+    from labsem.networks.manifest import WeightsError, shipped_folder
+    from labsem.networks.verification import find_problems
 
-    where = folder or settings().models.folder
-    found = []
-    for manifest in list_manifests(where):
-        try:
-            verify(manifest, where)
-            problem = None
-        except WeightsError as error:
-            problem = str(error)
-        found.append({"name": manifest.name, "version": manifest.version, "problem": problem})
+    where = folder or settings().models.folder or shipped_folder()
+    paths = sorted(where.glob("*.json"))
+    if not paths:
+        raise WeightsError(f"{where} holds no model (NAME.json with NAME.safetensors)")
+    found = [{"name": path.stem, "problems": find_problems(path)} for path in paths]
     if as_json:
         print_json(found)
     else:
         for item in found:
-            show(f"{item['name']} {item['version']}: {item['problem'] or 'ok'}")
-    if any(item["problem"] for item in found):
+            show(f"{item['name']}: {'; '.join(item['problems']) or 'ok'}")
+    if any(item["problems"] for item in found):
         raise typer.Exit(FAILED)
+
+
+@models.command("choose")
+def models_choose(
+    joint: Annotated[Path, typer.Option(help="Folder of the joint model.")],
+    own: Annotated[
+        list[Path], typer.Option(help="Folder of a model fine-tuned for one regime; may be repeated.")
+    ],
+    data: Annotated[list[Path], typer.Option(help="Folder of labelled images; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="Where the models that ship are written.")],
+    as_json: Json = False,
+) -> None:
+    """Ship a regime's own weights only where they are not worse than joint's on its validation part."""
+    from services.workers import run_in_worker
+
+    with progress_bar("comparing") as update:
+        decisions = run_in_worker(
+            _choose, joint, own, data, out, progress=lambda done, text: update(done, 1.0, text)
+        )
+    if as_json:
+        print_json(decisions)
+        return
+    for decision in decisions:
+        show(f"{decision.regime.value}: {decision.note}")
+
+
+def _choose(report: Report, joint: Path, own: list[Path], data: list[Path], out: Path) -> list[Decision]:
+    from labsem.training.choose import choose_weights
+    from labsem.training.material import load_dataset
+    from schemas.morphology import Regime
+
+    datasets = [load_dataset(folder, Regime.JOINT) for folder in data]
+    validation = {
+        regime: [image for dataset in datasets for image in dataset.of_regime(regime)] for regime in Regime
+    }
+    return choose_weights(joint, own, out, validation, report)
