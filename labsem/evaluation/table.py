@@ -19,6 +19,20 @@ def figure_rows(reports: Mapping[str, EvaluationReport]) -> list[tuple[str, list
     return rows
 
 
+def size_rows(reports: Mapping[str, EvaluationReport]) -> list[tuple[str, list[str]]]:
+    """Recall at IoU 0.5 with the number of labelled particles, by diameter in pixels."""
+    known = [report.sizes for report in reports.values() if report.sizes]
+    return [
+        (
+            f"{sizes[0].from_px:g} to {sizes[0].to_px:g}"
+            if sizes[0].to_px
+            else f"{sizes[0].from_px:g} and over",
+            [f"{_number(size.recall) or '-'} of {size.particles}" for size in sizes],
+        )
+        for sizes in zip(*known, strict=True)
+    ]
+
+
 def _number(value: float | None, interval: Interval | None = None, *, digits: int = 3) -> str | None:
     if value is None:
         return None

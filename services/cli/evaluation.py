@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.options import FolderOption, Json, Part, RegimeChoice
-from services.cli.output import print_json, stdout, table
+from services.cli.options import FolderOption, Json, Part
+from services.cli.output import MISUSE, fail, note, print_json
 from services.cli.progress import progress_bar
 from services.cli.setup import quiet_logging, settings
 
 if TYPE_CHECKING:
-    from labsem.evaluation import EvaluationReport
-    from labsem.training.datasets import LabelledImage
-    from schemas.settings import ModelSettings
-    from services.workers import Report
+    from labsem.evaluation import Comparison
+    from services.evaluate import EvaluateOptions
+
+
+class Regimes(StrEnum):
+    """Which network; ``auto`` routes each image by its magnification, ``all`` sets the four side by side."""
+
+    AUTO = "auto"
+    LOW = "low"
+    HIGH = "high"
+    JOINT = "joint"
+    ALL = "all"
 
 
 def register(app: typer.Typer) -> None:
@@ -25,76 +34,97 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Folder of labelled images.")],
-    regime: Annotated[RegimeChoice, typer.Option(help="Which network.")] = RegimeChoice.AUTO,
+    data: Annotated[list[Path] | None, typer.Option(help="Folder of labelled images; repeatable.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Folder of weights, 'network' (shipped), 'otsu', or a segmenter as 'labsem doctor' lists them; "
+            "repeat it for several side by side."
+        ),
+    ] = None,
+    regime: Annotated[
+        Regimes, typer.Option(help="Which network; 'all' sets low, high, joint and auto side by side.")
+    ] = Regimes.AUTO,
     part: Annotated[Part, typer.Option(help="Part of the split that lists these images.")] = Part.ALL,
-    segmenter: Annotated[
-        str, typer.Option(help="Another segmenter, as 'labsem doctor' lists them.")
-    ] = "network",
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Another annotator's labels of these images, in the place of a model."),
+    ] = None,
+    simulated: Annotated[
+        int, typer.Option(min=0, help="Evaluate on so many freshly simulated frames of both regimes.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated frames.")] = 0,
+    simulated_ladders: Annotated[
+        bool,
+        typer.Option(
+            "--simulated-ladders",
+            help="Ask for confidence on simulated scenes of rising blur and noise, and on pairs of equal geometry.",
+        ),
+    ] = False,
+    scenes: Annotated[int, typer.Option(min=1, help="Scenes of the ladders.")] = 24,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a page with charts, and overlays of all images.")
+    ] = None,
+    segmenter: Annotated[str, typer.Option(help="The same as one --model.", hidden=True)] = "network",
     folder: FolderOption = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how accurate the segmentation of labelled images is (AJI+, F1, calibration of confidence)."""
-    from labsem.training.datasets import read_dataset
+    """Measure how accurate segmentation is (AJI+, F1, sizes) and how far its confidence can be trusted.
+
+    Several models are measured on the same images, with the paired difference of every two. docs/evaluation.md
+    defines each figure.
+    """
+    from services.evaluate import EvaluateOptions, evaluate_label_sets, evaluate_ladders, evaluate_models
     from services.workers import run_in_worker
 
     quiet_logging()
-    images = read_dataset(data)
+    if sum((bool(data), simulated > 0, simulated_ladders)) != 1:
+        fail("name what to evaluate on: --data, --simulated or --simulated-ladders, one of them", MISUSE)
+    if against is not None and not data:
+        fail("--against compares label sets: name the other one by --data", MISUSE)
     found = settings().models
     chosen = found.model_copy(update={"folder": folder}) if folder is not None else found
-    with progress_bar("evaluating") as update:
-        report = run_in_worker(
-            _evaluate,
-            images,
-            regime.value,
-            part.value,
-            segmenter,
-            chosen,
-            progress=lambda done, total: update(done, total),
-        )
-    if as_json:
-        print_json(report)
-    else:
-        _show_report(report)
-
-
-def _evaluate(
-    report: Report, images: list[LabelledImage], regime: str, part: str, segmenter: str, models: ModelSettings
-) -> EvaluationReport:
-    from labsem.evaluation import evaluate as measure
-    from services.segmenters import load_segmenter
-
-    return measure(
-        images,
-        load_segmenter(segmenter, models).segment,
-        RegimeChoice(regime).regime(),
-        None if part == Part.ALL else part,
-        display_width_m=models.display_width_m,
-        magnification_split=models.magnification_split,
-        progress=report,
+    options = EvaluateOptions(
+        models=tuple(model or [segmenter]),
+        regime=regime.value,
+        data=tuple(data or ()),
+        part=None if part is Part.ALL else part.value,
+        simulated=simulated,
+        seed=seed,
+        page=report,
     )
+    from services.cli import evaluation_tables as tables
+
+    with progress_bar("evaluating") as update:
+        if simulated_ladders:
+            certainty = run_in_worker(evaluate_ladders, options, range(scenes), chosen, progress=update)
+        elif against is not None:
+            agreement = run_in_worker(evaluate_label_sets, options, against, progress=update)
+        else:
+            comparison = run_in_worker(evaluate_models, options, chosen, progress=update)
+    if simulated_ladders:
+        one = next(iter(certainty.values()))
+        if as_json:
+            print_json(one if len(certainty) == 1 else {"models": certainty})
+        else:
+            tables.show_simulated_certainty(certainty)
+    elif against is not None:
+        if as_json:
+            print_json(agreement)
+        else:
+            tables.show_reports({"agreement": agreement})
+    else:
+        _show_comparison(comparison, options, as_json=as_json)
 
 
-def _show_report(report: EvaluationReport) -> None:
-    lines: dict[str, Any] = {
-        "images": report.images,
-        "particles": report.particles,
-        "detections": report.detections,
-        "AJI+ (mean over images)": _interval(report.aji_plus, report.aji_plus_interval_95),
-        "F1 at IoU 0.5 (mean over images)": _interval(report.f1, report.f1_interval_95),
-        "average precision, IoU 0.5 to 0.95": report.average_precision,
-        "confidence: AUROC": report.auroc,
-        "confidence: ECE": report.ece,
-        "clear particles found": report.clear_recall,
-        "holes taken for particles": report.holes_taken,
-        "seconds for an image": report.seconds / max(report.images, 1),
-    }
-    known = [(name, value) for name, value in lines.items() if value is not None]
-    title = f"regime {report.regime}, part {report.part or 'all'}"
-    stdout().print(table(title, ("figure", "value"), known, right=("value",)))
+def _show_comparison(comparison: Comparison, options: EvaluateOptions, *, as_json: bool) -> None:
+    from services.cli import evaluation_tables as tables
 
-
-def _interval(value: float | None, interval: tuple[float, float] | None) -> str | None:
-    if value is None:
-        return None
-    return f"{value:.3f}" if interval is None else f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+    if as_json:
+        reports = list(comparison.models.values())
+        print_json(reports[0] if len(reports) == 1 else comparison)
+    else:
+        tables.show_reports(comparison.models)
+        tables.show_differences(comparison.differences)
+    if options.page is not None:
+        note(f"page: {options.page / 'index.html'}")
