@@ -105,4 +105,4 @@ def count_numbers(weights: Path) -> int | None:
     if not weights.is_file():
         return None
     tensors = {name: one for name, one in read_header(weights).items() if not name.startswith(("__", "ood."))}
-    return sum(math.prod(one["shape"]) for one in tensors.values())
+    return sum(int(math.prod(one["shape"])) for one in tensors.values())

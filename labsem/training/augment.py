@@ -77,7 +77,7 @@ def vary_grey(
 def jitter_lines(grey: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Move every scan line sideways by a random walk's noise of 0.2 to 1 px, as vibration does."""
     height, width = grey.shape
-    shift = rng.normal(0, float(rng.uniform(0.2, 1.0)), height)
+    shift = rng.normal(0, float(rng.uniform(0.2, 1.0)), (height,))
     place = np.clip(np.arange(width)[None, :] + shift[:, None], 0, width - 1)
     left = np.floor(place).astype(np.int64)
     share = (place - left).astype(np.float32)

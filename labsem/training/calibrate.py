@@ -137,7 +137,8 @@ def _detect_all(
 def _view(image: TrainingImage, scale: Input) -> tuple[object, ...]:
     """How the network sees an image: inputs that agree in it give the same detections."""
     rest = scale.model_dump(exclude={"long_side_max_px", "long_side_min_px"})
-    return scale_factor(*image.grey.shape, scale), *rest.values()
+    height, width = image.grey.shape
+    return scale_factor(height, width, scale), *rest.values()
 
 
 def _calibrate_regime(

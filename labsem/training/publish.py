@@ -89,7 +89,7 @@ def publish(
     found = calibrate_regimes(detector, validation, inputs, trials=trials, progress=progress)
     metrics = {regime.value: figures(each) for regime, each in found.items()}
     for regime, reached in metrics.items():
-        log.info("regime calibrated", regime=regime, **reached)  # type: ignore[arg-type]
+        log.info("regime calibrated", regime=regime, **reached)
     everything = {id(image): image for images in validation.values() for image in images}
     reference = next(iter(found.values())).calibration
     features, limit = fit_out_of_distribution(detector, training, list(everything.values()), reference.input)

@@ -1,174 +1,181 @@
-"""Sampling, resuming, calibrating and publishing, end to end on a few generated images."""
+"""Training: resumed bit for bit, stopped early, interrupted; schedules and starts from other weights."""
+
+import csv
+import math
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from labsem.networks.architecture import Architecture
-from labsem.networks.manifest import Input, WeightsError, list_manifests, verify
-from labsem.networks.scaling import scale_factor
-from labsem.networks.segmenter import Segmenter
-from labsem.training.calibrate import fit_platt
-from labsem.training.publish import publish
-from labsem.training.sampling import CropSampler, TrainingImage
-from labsem.training.train import Training, TrainingOptions
+from labsem.networks.architecture import Architecture, ParticleNetwork
+from labsem.networks.losses import UncertaintyHead
+from labsem.networks.manifest import WeightsError
+from labsem.training.history import LossLog, read_log
+from labsem.training.sampling import CropSampler
+from labsem.training.schedule import STEP_DOWN, STEP_DOWN_AFTER, Watch, rate_factor
+from labsem.training.start import load_start
+from labsem.training.train import Training, TrainingInterruptedError, TrainingOptions, train
+from labsem.training.validation import choose_images
 from schemas.morphology import Regime
 
-SMALL = Architecture(channels=16, box_features=32)
 
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path, images, options) -> None:
+    """Weights, average, rate and order of the data are the same bit for bit, with validation in between."""
+    given = {"validate_every": 2, "validation_images": 1}
+    whole = train(options(tmp_path / "whole", **given), [images], validation=images[:1])
 
-def _image(seed: int, side: int = 128) -> TrainingImage:
-    rng = np.random.default_rng(seed)
-    labels = np.zeros((side, side), np.int32)
-    y, x = np.mgrid[:side, :side]
-    for label in range(1, 13):
-        cy, cx, radius = rng.integers(10, side - 10), rng.integers(10, side - 10), rng.integers(5, 16)
-        labels[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = label
-    grey = np.where(labels > 0, 190, 60) + rng.normal(0, 6, labels.shape)
-    return TrainingImage(f"image{seed}", grey.clip(0, 255).astype(np.uint8), labels, frozenset({1, 2, 3, 4}))
+    def stop(done: float, _losses: dict[str, float], _left: float) -> None:
+        if done >= 0.5:
+            raise KeyboardInterrupt
 
-
-@pytest.fixture(scope="module")
-def images() -> list[TrainingImage]:
-    return [_image(seed) for seed in range(8)]
-
-
-def test_a_step_draws_the_same_crops_whenever_it_is_asked(images) -> None:
-    first, second = CropSampler([images], seed=3), CropSampler([images], seed=3)
-    for one in range(3):
-        first.batch(one, 2)
-    for a, b in zip(first.batch(7, 2), second.batch(7, 2), strict=True):
-        assert np.array_equal(a.grey, b.grey)
-        assert np.array_equal(a.boxes, b.boxes)
-    assert not np.array_equal(first.batch(8, 1)[0].grey, second.batch(7, 1)[0].grey)
-
-
-@settings(deadline=None, max_examples=15)
-@given(st.integers(0, 10_000))
-def test_crops_hold_what_their_boxes_say(step: int) -> None:
-    crop = CropSampler([[_image(1)]], seed=0, size_px=128).batch(step, 1)[0]
-    assert crop.grey.shape == crop.labels.shape == (128, 128)
-    assert crop.grey.dtype == np.float32
-    assert 0 <= crop.grey.min() <= crop.grey.max() <= 1
-    for label, (x0, y0, x1, y1), certainty in zip(
-        crop.ids, crop.boxes.astype(int), crop.certainty, strict=True
+    with pytest.raises(
+        TrainingInterruptedError, match="stopped at step 2; give the same command with --resume"
     ):
-        rows, columns = np.nonzero(crop.labels == label)
-        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x0, y0, x1, y1)
-        assert certainty == (0 if label in (1, 2, 3, 4) else 1)
+        train(options(tmp_path / "half", **given), [images], stop, validation=images[:1])
+    # What an interrupted run wrote after its checkpoint is not written twice.
+    with (tmp_path / "half" / "losses.csv").open("a") as file:
+        file.write("3,1,0,0,0,0,0,0,0\n")
+    half = train(options(tmp_path / "half", resume=True, **given), [images], validation=images[:1])
+    first, second = (torch.load(path, weights_only=True) for path in (whole, half))
+    assert first["step"] == second["step"] == 4
+    for state in ("network", "average"):
+        for name, tensor in first[state].items():
+            assert torch.equal(tensor, second[state][name]), (state, name)
+    assert torch.equal(first["torch_rng"], second["torch_rng"])
+    assert first["watch"] == second["watch"]
+    for log in ("losses.csv", "validation.csv"):
+        rows = [
+            [{k: v for k, v in row.items() if k != "seconds"} for row in read_log(tmp_path / run / log)[1]]
+            for run in ("whole", "half")
+        ]
+        assert rows[0] == rows[1]
+        assert rows[0]
+    assert [row["step"] for row in read_log(tmp_path / "half" / "losses.csv")[1]] == ["1", "2", "3", "4"]
 
 
-def test_an_image_that_nobody_judged_teaches_no_certainty(images) -> None:
-    unjudged = TrainingImage("x", images[0].grey, images[0].labels, None)
-    assert set(CropSampler([[unjudged]], 0).batch(0, 1)[0].certainty.tolist()) == {-1}
+def test_the_losses_are_logged_and_told_by_name(tmp_path, images, options) -> None:
+    told = []
+    train(options(tmp_path, steps=1), [images], lambda *each: told.append(each))
+    with (tmp_path / "losses.csv").open() as lines:
+        (row,) = csv.DictReader(lines)
+    names = set(ParticleNetwork.loss_names)
+    assert set(row) == {"step", "seconds", "learning_rate"} | names
+    ((done, losses, left),) = told
+    assert (done, left) == (1.0, 0.0)
+    assert set(losses) == names
+    assert float(row["loss_mask"]) == pytest.approx(losses["loss_mask"], abs=1e-4)
 
 
-def test_nothing_to_train_on_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no image is left"):
-        CropSampler([[]], 0)
+def test_an_old_log_goes_on_with_its_own_columns(tmp_path) -> None:
+    (tmp_path / "losses.csv").write_text("step,seconds,loss_box\n1,0.5,2\n2,0.9,1\n")
+    with LossLog(tmp_path, ["loss_box"], after_step=1) as log:
+        log.write(2, 1.0, 1e-4, {"loss_box": 0.5})
+    assert (tmp_path / "losses.csv").read_text().split() == [
+        "step,seconds,loss_box",
+        "1,0.5,2",
+        "2,1.0,0.50000",
+    ]
 
 
-def _options(folder, **more) -> TrainingOptions:
-    return TrainingOptions(
-        data=(folder,), output=folder, steps=4, imagenet=False, crop_px=128, architecture=SMALL, **more
+def test_early_stopping_keeps_the_best(tmp_path, images, options, monkeypatch) -> None:
+    scores = iter([0.5, 0.7, 0.6, 0.65, 0.9])
+    from labsem.training import train as module
+    from labsem.training.validation import ValidationResult
+
+    monkeypatch.setattr(
+        module, "validate", lambda *_: ValidationResult(next(scores), np.zeros(0), np.zeros(0))
     )
+    given = options(tmp_path, steps=50, validate_every=1, patience=2)
+    path = train(given, [images], validation=images[:1])
+    assert path.name == "best.pt"
+    assert torch.load(path, weights_only=True)["step"] == 2
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 4
+    with pytest.raises(ValueError, match="need validation images"):
+        train(given, [images])
 
 
-def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path, images) -> None:
-    sampler = CropSampler([images], 0, 128)
-    whole = Training(_options(tmp_path / "whole"))
-    for _ in range(4):
-        whole.run_step(sampler.batch(whole.step, 2))
-    half = Training(_options(tmp_path / "half"))
-    for _ in range(2):
-        half.run_step(sampler.batch(half.step, 2))
-    half.save()
-    rest = Training(_options(tmp_path / "half", resume=True))
-    assert rest.step == 2
-    for _ in range(2):
-        rest.run_step(sampler.batch(rest.step, 2))
-    for name, tensor in whole.average.items():
-        assert torch.equal(tensor, rest.average[name]), name
+def test_a_step_in_bfloat16_learns_too(tmp_path, images, options) -> None:
+    training = Training(options(tmp_path, precision="bfloat16"))
+    before = training.network.roi_heads.box_head.fc7.weight.clone()
+    losses = training.run_step(CropSampler([images], 0, 128).batch(0, 1))
+    assert all(math.isfinite(value) for value in losses.values())
+    assert not torch.equal(before, training.network.roi_heads.box_head.fc7.weight)
+    assert training.network.roi_heads.box_head.fc7.weight.dtype == torch.float32
 
 
-def test_resuming_nothing_is_an_error(tmp_path) -> None:
+def test_resuming_nothing_or_another_architecture_is_an_error(tmp_path, options) -> None:
     with pytest.raises(FileNotFoundError, match="nothing to resume"):
-        Training(_options(tmp_path, resume=True))
+        Training(options(tmp_path, resume=True))
+    Training(options(tmp_path)).save()
+    with pytest.raises(ValueError, match="another architecture"):
+        Training(options(tmp_path, resume=True, architecture=Architecture(channels=8, box_features=32)))
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory, images):
-    folder = tmp_path_factory.mktemp("model")
-    training = Training(_options(folder / "run"))
-    sampler = CropSampler([images], 0, 128)
-    with torch.no_grad():
-        training.network.roi_heads.box_predictor.cls_score.bias.copy_(torch.tensor([2.0, 0.0]))
-    training.run_step(sampler.batch(0, 2))
+def test_weights_of_another_architecture_are_no_start(tmp_path, small, options) -> None:
+    training = Training(options(tmp_path))
     training.save()
-    publish(
-        training.checkpoint,
-        folder / "weights",
-        name="joint",
-        version="test",
-        architecture=SMALL,
-        training=images[:6],
-        validation=dict.fromkeys(Regime, images[6:]),
-        provenance={"steps": 1},
-        inputs=[Input(long_side_max_px=128, long_side_min_px=64)],
-    )
-    return folder / "weights"
+    with pytest.raises(WeightsError, match=r"does not fit the architecture.*of another shape"):
+        load_start(
+            ParticleNetwork(Architecture(channels=8, box_features=32)), training.checkpoint, Regime.JOINT
+        )
+    with pytest.raises(WeightsError, match="does not exist"):
+        load_start(training.network, tmp_path / "none.safetensors", Regime.JOINT)
+    # Another number of bins is another layer, not another network.
+    other = ParticleNetwork(small.model_copy(update={"confidence_bins": 4}))
+    load_start(other, training.checkpoint, Regime.LOW)
+    assert torch.equal(other.roi_heads.box_head.fc6.weight, training.average["roi_heads.box_head.fc6.weight"])
 
 
-def test_a_published_model_loads_and_segments(published, images) -> None:
-    segmenter = Segmenter.load(published, precision="float32")
-    found = segmenter.segment(images[7].grey, Regime.LOW)
-    assert (found.height_px, found.width_px) == images[7].grey.shape
-    assert found.label_image.max() <= len(found)
-    assert segmenter.model(Regime.HIGH) == list_manifests(published)[0].reference()
-    wide = segmenter.segment(np.pad(images[7].grey.astype(np.uint16) * 200, ((0, 9), (0, 31))), Regime.JOINT)
-    assert (wide.height_px, wide.width_px) == (137, 159)
+def test_the_uncertainty_head_is_given_with_the_options(tmp_path, small, options) -> None:
+    head = UncertaintyHead(bins=4, xi=2.0, sigma=0.3, weights=(1, 1, 1, 2))
+    four = small.model_copy(update={"confidence_bins": 4})
+    training = Training(options(tmp_path, uncertainty=head, architecture=four))
+    assert training.network.roi_heads.uncertainty == head
+    with pytest.raises(ValidationError, match="confidence bins"):
+        options(tmp_path, uncertainty=head)
+    for wrong in ({"xi": 7.0}, {"xi": 0.0}, {"weights": (1.0,)}, {"weights": (1, 1, 1, 1, 1, -1)}):
+        with pytest.raises(ValidationError):
+            UncertaintyHead.model_validate(wrong)
 
 
-def test_a_tampered_weight_file_is_refused_by_name_and_hash(published, tmp_path) -> None:
-    manifest = list_manifests(published)[0]
-    raw = bytearray((published / manifest.weights).read_bytes())
-    raw[-1] ^= 1
-    (tmp_path / manifest.weights).write_bytes(raw)
-    with pytest.raises(WeightsError, match=manifest.sha256) as caught:
-        verify(manifest, tmp_path)
-    assert manifest.weights in str(caught.value)
-    with pytest.raises(WeightsError, match="is missing"):
-        verify(manifest, tmp_path / "nowhere")
+def test_options_survive_their_checkpoint(tmp_path, options) -> None:
+    given = options(tmp_path, data_weights={"powders": 0.5}, schedule="plateau")
+    assert TrainingOptions.model_validate_json(given.model_dump_json()) == given
+    with pytest.raises(ValidationError, match="validate_every"):
+        options(tmp_path, schedule="plateau", validate_every=0)
 
 
-def test_a_folder_without_models_is_refused(tmp_path) -> None:
-    with pytest.raises(WeightsError, match="holds no model"):
-        Segmenter.load(tmp_path)
+@given(st.integers(0, 5000), st.floats(0, 1))
+def test_cosine_rates_warm_up_and_fall(step: int, fraction: float) -> None:
+    rate = rate_factor("cosine", step=step, fraction=fraction, warm_up_steps=100, watch=Watch())
+    assert 0 < rate <= 1
+    assert rate <= (step + 1) / 100 + 1e-12
+    later = rate_factor("cosine", step=10_000, fraction=fraction, warm_up_steps=100, watch=Watch())
+    end = rate_factor("cosine", step=10_000, fraction=1.0, warm_up_steps=100, watch=Watch())
+    assert end <= later + 1e-12
 
 
-@settings(deadline=None, max_examples=20)
-@given(st.integers(0, 1000))
-def test_platt_is_monotone_and_follows_the_base_rate(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    margin = rng.normal(0, 2, 400)
-    outcome = rng.random(400) < 1 / (1 + np.exp(-(0.5 * margin - 0.3)))
-    platt = fit_platt(margin[:, None], outcome, "generated")
-    assert platt.slopes[0] > 0
-    fitted = 1 / (1 + np.exp(-(margin * platt.slopes[0] + platt.offset)))
-    assert fitted.mean() == pytest.approx(outcome.mean(), abs=0.02)
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_a_plateau_steps_down_only_without_gain(scores: list[float]) -> None:
+    watch = Watch()
+    for step, score in enumerate(scores):
+        before = watch.scale
+        better = watch.look(step, score)
+        assert better == (score == max(scores[: step + 1]) and score not in scores[:step])
+        assert watch.scale in (before, before * STEP_DOWN)
+        if better:
+            assert watch.scale == before and watch.waiting == 0
+    assert Watch.restored(watch.state()) == watch
+    flat = Watch()
+    for step in range(STEP_DOWN_AFTER + 1):
+        flat.look(step, 0.5)
+    assert rate_factor("plateau", step=1000, fraction=0, warm_up_steps=10, watch=flat) == STEP_DOWN
 
 
-def test_platt_never_turns_an_input_around() -> None:
-    margin = np.linspace(-2, 2, 200)
-    platt = fit_platt(margin[:, None], margin < 0, "generated")
-    assert platt.slopes[0] > 0
-
-
-@given(st.integers(8, 9000), st.integers(8, 9000))
-def test_frames_are_brought_between_the_limits(height: int, width: int) -> None:
-    scale = Input(long_side_max_px=1920, long_side_min_px=512)
-    reached = max(height, width) * scale_factor(height, width, scale)
-    assert reached <= 1920 + 1e-6
-    assert reached >= min(512, 4 * max(height, width)) - 1e-6
+@given(st.integers(1, 40), st.integers(1, 20))
+def test_images_to_look_at_are_spread_over_all(count: int, most: int) -> None:
+    chosen = choose_images(list(range(count)), most)  # type: ignore[arg-type]
+    assert len(chosen) == len(set(chosen)) == min(count, most)
