@@ -21,5 +21,7 @@ def normalise(
 ) -> NDArray[np.float32]:
     """(H, W) float32 in [0, 1]."""
     low, high = levels
-    scaled = (pixels.astype(np.float32) - np.float32(low)) * np.float32(1 / (high - low))
+    scaled = pixels.astype(np.float32)
+    scaled -= np.float32(low)
+    scaled *= np.float32(1 / (high - low))
     return np.clip(scaled, 0, 1, out=scaled)

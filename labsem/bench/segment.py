@@ -7,26 +7,24 @@ work does not depend on them once it is told how many detections to keep. It is 
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from labsem import __version__
 from labsem.bench.frames import frame_of
+from labsem.bench.machine import available_cores, cpu_name, versions
 from labsem.evaluation import aji_plus
 from labsem.networks.allocator import ALLOCATOR_ENVIRONMENT
 from labsem.networks.segmenter import Precision, Segmenter
-from labsem.simulation import SIMULATOR_VERSION
 from schemas.morphology import ModelReference, Regime
 
 REGIME = Regime.LOW
@@ -169,7 +167,7 @@ class ReferenceNetwork:
 
     def __init__(self, detections: int, short_side_px: int, long_side_px: int) -> None:
         torch.manual_seed(0)
-        self._network: nn.Module = maskrcnn_resnet50_fpn(
+        self._network: Any = maskrcnn_resnet50_fpn(
             weights=None,
             weights_backbone=None,
             num_classes=2,
@@ -213,29 +211,3 @@ class ReferenceNetwork:
         for index in range(len(pasted) - 1, -1, -1):
             labels[pasted[index, 0] >= 0.5] = index + 1
         return labels.numpy()
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def cpu_name() -> str:
-    """Name of this machine's processor."""
-    listed = Path("/proc/cpuinfo")
-    if listed.is_file():
-        for line in listed.read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """Of all that the figures depend on."""
-    return {
-        "labsem": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "simulator": SIMULATOR_VERSION,
-    }

@@ -144,7 +144,14 @@ class ParticleNetwork(DetectionNetwork):
         return {**rpn_losses, **self.roi_heads.losses(pyramid, proposals, image_list.image_sizes, targets)}
 
     def detect(
-        self, images: Tensor, *, score_min: float, nms_iou: float, detections_max: int
+        self,
+        images: Tensor,
+        *,
+        score_min: float,
+        nms_iou: float,
+        detections_max: int,
+        refinements: int = 0,
+        box_margin: float = 0.0,
     ) -> dict[str, Tensor]:
         """Detections of one image, best first (see :meth:`ParticleRoIHeads.detect`), and its ``pooled`` features."""
         pyramid = self.features(images)
@@ -157,6 +164,8 @@ class ParticleNetwork(DetectionNetwork):
             score_min=score_min,
             nms_iou=nms_iou,
             detections_max=detections_max,
+            refinements=refinements,
+            box_margin=box_margin,
         )
         detections["pooled"] = torch.cat(
             [pyramid[name][0].float().mean(dim=(1, 2)) for name in POOLED_LEVELS]
@@ -165,8 +174,7 @@ class ParticleNetwork(DetectionNetwork):
 
     def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
         """``scores`` (M,) and ``confidence_logits`` (M, k) of one image at boxes (M, 4) x0 y0 x1 y1, px."""
-        size = (images.shape[-2], images.shape[-1])
-        class_logits, _, confidence = self.roi_heads.box_features(self.features(images), boxes, size)
+        class_logits, _, confidence = self.roi_heads.box_features(self.features(images), boxes)
         return {"scores": class_logits.softmax(dim=1)[:, 1], "confidence_logits": confidence}
 
 

@@ -74,7 +74,7 @@ class Platt(_Part):
 
 
 class Input(_Part):
-    """How a frame is brought before the network."""
+    """How a frame is brought before the network, and how often it is looked at."""
 
     long_side_max_px: int = Field(ge=64, description="larger frames are reduced to it")
     long_side_min_px: int = Field(ge=64, description="smaller frames are enlarged to it")
@@ -89,6 +89,15 @@ class Input(_Part):
         default=0.0,
         ge=0,
         description="median size of the detections, as the network sees them, under which there is a second look",
+    )
+    refinements: int = Field(
+        default=0, ge=0, le=3, description="how often the box head looks again at the boxes it found"
+    )
+    box_margin: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="share of its sides by which a box grows before its mask is drawn",
     )
 
     @model_validator(mode="after")

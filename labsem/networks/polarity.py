@@ -53,13 +53,21 @@ def ground_contrast(
         inside[y0 - top : y1 - top, x0 - left : x1 - left] = mask
         if not inside.any():
             continue
-        distance = ndimage.distance_transform_cdt(~inside, "chessboard")
-        ring = (distance > GAP_PX) & (distance <= RING_PX)
+        near = _grow(inside, GAP_PX)
+        ring = _grow(near, RING_PX - GAP_PX) & ~near
         ground = ring & ~covered[window]
         if ground.sum() >= max(GROUND_MIN * ring.sum(), 8):
             part = grey[window]
             contrast[index] = float(np.median(part[inside])) - float(np.median(part[ground]))
     return contrast
+
+
+def _grow(mask: NDArray[np.bool_], by_px: int) -> NDArray[np.bool_]:
+    """All pixels within a chessboard distance of a mask."""
+    side = 2 * by_px + 1
+    grown = ndimage.maximum_filter1d(mask.view(np.uint8), side, axis=0, mode="constant")
+    both: NDArray[np.bool_] = ndimage.maximum_filter1d(grown, side, axis=1, mode="constant").view(bool)
+    return both
 
 
 def is_ground(

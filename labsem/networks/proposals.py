@@ -10,17 +10,20 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_p
 from torchvision.ops import boxes as box_ops
 
 PRE_NMS = 1500
-"""Anchors decoded of each level; a crowded frame holds over 350 particles."""
-
 POST_NMS_TRAINING = 600
 POST_NMS = 1000
+"""Anchors decoded of each level, and proposals."""
+
+PRE_NMS_CROWDED = 5000
+POST_NMS_CROWDED = 3000
+"""As many where they are all likelier particles than not: a crowded frame may hold 1,500, all of one level."""
 
 
 class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]
     """Proposals of one objectness ranking over all levels.
 
-    In training it behaves as torchvision's. Otherwise the ``PRE_NMS`` best anchors of each level are found by their
-    logits and only those are decoded, which gives the same proposals for a fraction of the work.
+    In training it behaves as torchvision's. Otherwise the best anchors of each level are found by their logits and only
+    those are decoded, which gives the same proposals for a fraction of the work; in crowded frames there are more.
     """
 
     def __init__(self, anchors: AnchorGenerator, head: nn.Module, *, fg_iou: float, bg_iou: float) -> None:
@@ -56,8 +59,9 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]
         groups: list[Tensor] = []
         start = 0
         for level, count in enumerate(counts):
-            best, index = flat_logits[start : start + count].topk(min(PRE_NMS, count))
-            index = index + start
+            best, index = flat_logits[start : start + count].topk(min(PRE_NMS_CROWDED, count))
+            best = best[: max(PRE_NMS, int((best > 0).sum()))]
+            index = index[: len(best)] + start
             decoded = self.box_coder.decode(flat_deltas[index], [anchors[index]])[:, 0]
             boxes.append(box_ops.clip_boxes_to_image(decoded, images.image_sizes[0]))
             scores.append(best)
@@ -66,5 +70,5 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]
         box, score, group = torch.cat(boxes), torch.cat(scores), torch.cat(groups)
         keep = box_ops.remove_small_boxes(box, self.min_size)
         box, score, group = box[keep], score[keep], group[keep]
-        keep = box_ops.batched_nms(box, score, group, self.nms_thresh)[:POST_NMS]
-        return box[keep]
+        keep = box_ops.batched_nms(box, score, group, self.nms_thresh)[:POST_NMS_CROWDED]
+        return box[keep[: max(POST_NMS, int((score[keep] > 0).sum()))]]

@@ -207,9 +207,24 @@ class ReferenceNetwork(DetectionNetwork):
         return {**rpn_losses, **self.roi_heads.losses(pyramid, proposals, image_list.image_sizes, targets)}
 
     def detect(
-        self, images: Tensor, *, score_min: float, nms_iou: float, detections_max: int
+        self,
+        images: Tensor,
+        *,
+        score_min: float,
+        nms_iou: float,
+        detections_max: int,
+        refinements: int = 0,
+        box_margin: float = 0.0,
     ) -> dict[str, Tensor]:
-        """Detections of one image, best first; ``scores`` are the RPN's objectness."""
+        """Detections of one image, best first; ``scores`` are the RPN's objectness.
+
+        Raises
+        ------
+        ValueError
+            Where a refinement or a margin is asked for, which the paper's network has not.
+        """
+        if refinements or box_margin:
+            raise ValueError("the reference network has no refinements and no box_margin; leave them at 0")
         size = (images.shape[-2], images.shape[-1])
         pyramid, proposals, scores = self._propose(images)
         detections = self.roi_heads.detect_scored(

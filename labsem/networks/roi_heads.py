@@ -11,10 +11,16 @@ from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import boxes as box_ops
 
 from labsem.networks.losses import UncertaintyHead, confidence_bin, label_uncertainty_loss, noisy_confidence
+from labsem.networks.pooling import pool_regions
 
+BOX_BINS = 7
+MASK_BINS = 14
 MASK_SIZE = 28
 SUPERSAMPLING = 2
 """Mask targets are averaged over this many sample points a cell and axis."""
+
+REFINED_FROM = 0.5
+"""Share of the least score from which a box is looked at again: the second look may find it better."""
 
 
 class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
@@ -107,11 +113,9 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
             return logits.sum() * 0
         return functional.binary_cross_entropy_with_logits(logits, wanted)
 
-    def box_features(
-        self, pyramid: OrderedDict[str, Tensor], boxes: Tensor, image_size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def box_features(self, pyramid: OrderedDict[str, Tensor], boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Class logits (M, 2), box deltas (M, 8) and confidence logits (M, k) at boxes (M, 4)."""
-        features = self.box_head(self.box_roi_pool(pyramid, [boxes], [image_size]))
+        features = self.box_head(pool_regions(list(pyramid.values())[:-1], boxes, BOX_BINS))
         class_logits, deltas, confidence = self.box_predictor(features)
         return class_logits, deltas, confidence
 
@@ -124,16 +128,53 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
         score_min: float,
         nms_iou: float,
         detections_max: int,
+        refinements: int = 0,
+        box_margin: float = 0.0,
     ) -> dict[str, Tensor]:
         """Detections of one image, best first.
+
+        Parameters
+        ----------
+        refinements
+            How often the box head looks again at the boxes that it made (as in Cascade R-CNN, Cai and Vasconcelos 2018,
+            with one head for all passes).
+        box_margin
+            By what share of its sides a box grows before the mask head, which cannot draw past it.
 
         Returns
         -------
         dict
-            ``boxes`` (M, 4) x0 y0 x1 y1 px; ``scores`` (M,) the box head's foreground probability;
+            ``boxes`` (M, 4) x0 y0 x1 y1 px, those of the masks; ``scores`` (M,) the box head's foreground probability;
             ``confidence_logits`` (M, k); ``masks`` (M, 28, 28) mask probabilities.
         """
-        class_logits, deltas, confidence = self.box_features(pyramid, proposals, image_size)
+        boxes = proposals
+        for left in range(refinements, -1, -1):
+            least = score_min * (REFINED_FROM if left else 1)
+            boxes, scores, confidence = self._pass(pyramid, boxes, image_size, least, nms_iou)
+        boxes, scores, confidence = (
+            boxes[:detections_max],
+            scores[:detections_max],
+            confidence[:detections_max],
+        )
+        if box_margin:
+            by = (boxes[:, 2:] - boxes[:, :2]) * (box_margin / 2)
+            boxes = box_ops.clip_boxes_to_image(boxes + torch.cat([-by, by], dim=1), image_size)
+        if len(boxes):
+            masks = self.mask_head(pool_regions(list(pyramid.values())[:-1], boxes, MASK_BINS)).sigmoid()
+        else:
+            masks = boxes.new_zeros((0, MASK_SIZE, MASK_SIZE))
+        return {"boxes": boxes, "scores": scores, "confidence_logits": confidence, "masks": masks}
+
+    def _pass(
+        self,
+        pyramid: OrderedDict[str, Tensor],
+        proposals: Tensor,
+        image_size: tuple[int, int],
+        score_min: float,
+        nms_iou: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes, scores and confidence logits that the box head makes of proposals, best first, none twice."""
+        class_logits, deltas, confidence = self.box_features(pyramid, proposals)
         scores = class_logits.softmax(dim=1)[:, 1]
         keep = scores > score_min
         scores, confidence = scores[keep], confidence[keep]
@@ -141,13 +182,8 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
         boxes = box_ops.clip_boxes_to_image(boxes, image_size)
         large = box_ops.remove_small_boxes(boxes, 1.0)
         boxes, scores, confidence = boxes[large], scores[large], confidence[large]
-        best = box_ops.nms(boxes, scores, nms_iou)[:detections_max]
-        boxes, scores, confidence = boxes[best], scores[best], confidence[best]
-        if len(boxes):
-            masks = self.mask_head(self.mask_roi_pool(pyramid, [boxes], [image_size])).sigmoid()
-        else:
-            masks = boxes.new_zeros((0, MASK_SIZE, MASK_SIZE))
-        return {"boxes": boxes, "scores": scores, "confidence_logits": confidence, "masks": masks}
+        best = box_ops.nms(boxes, scores, nms_iou)
+        return boxes[best], scores[best], confidence[best]
 
 
 def mask_targets(label_image: Tensor, boxes: Tensor, ids: Tensor) -> Tensor:

@@ -16,14 +16,19 @@ PADDING_PX = 32
 
 def to_input(grey: NDArray[np.float32], scale: Input) -> tuple[Tensor, float]:
     """What the network sees of (H, W) grey values: (1, 1, H', W'), padded; and by how much it was enlarged."""
+    factor = scale_factor(grey.shape[0], grey.shape[1], scale)
+    return at_scale(grey, factor), factor
+
+
+def at_scale(grey: NDArray[np.float32], factor: float) -> Tensor:
+    """(H, W) grey values enlarged by a factor and padded: (1, 1, H', W')."""
     height, width = grey.shape
-    factor = scale_factor(height, width, scale)
     image = torch.from_numpy(grey)[None, None]
     if factor != 1:
         size = (max(1, round(height * factor)), max(1, round(width * factor)))
         image = functional.interpolate(image, size=size, mode="bilinear", antialias=factor < 1)
     down, right = -image.shape[-2] % PADDING_PX, -image.shape[-1] % PADDING_PX
-    return functional.pad(image, (0, right, 0, down)).contiguous(memory_format=torch.channels_last), factor
+    return functional.pad(image, (0, right, 0, down)).contiguous(memory_format=torch.channels_last)
 
 
 def scale_factor(height: int, width: int, scale: Input) -> float:

@@ -50,9 +50,23 @@ class DetectionNetwork(TrainableNetwork):
 
     @abc.abstractmethod
     def detect(
-        self, images: Tensor, *, score_min: float, nms_iou: float, detections_max: int
+        self,
+        images: Tensor,
+        *,
+        score_min: float,
+        nms_iou: float,
+        detections_max: int,
+        refinements: int = 0,
+        box_margin: float = 0.0,
     ) -> dict[str, Tensor]:
         """Detections of one image (1, 1, H, W), best first.
+
+        Parameters
+        ----------
+        refinements
+            How often the boxes that were found are looked at again.
+        box_margin
+            By what share of its sides a box grows before its mask is drawn.
 
         Returns
         -------

@@ -14,6 +14,7 @@ from services.cli.setup import quiet_logging, settings
 if TYPE_CHECKING:
     from labsem.bench.segment import SegmentBench
     from schemas.settings import ModelSettings
+    from services.throughput import ThroughputBench
     from services.workers import Report
 
 bench = typer.Typer(no_args_is_help=True, help="How fast labsem is on this machine.")
@@ -62,6 +63,44 @@ def bench_segment(
         print_json(result)
     else:
         _show_segment(result)
+
+
+@bench.command("throughput")
+def bench_throughput(
+    frames: Annotated[int, typer.Option(min=1, help="How many.")] = 288,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Inference workers; default: the settings'.")
+    ] = None,
+    particles: Annotated[int, typer.Option(min=1, help="About so many in each frame.")] = 100,
+    width_px: Annotated[int, typer.Option(min=64, help="Width of a frame.")] = 1920,
+    height_px: Annotated[int, typer.Option(min=64, help="Height of a frame.")] = 1200,
+    segmenter: Annotated[
+        str, typer.Option(help="Another segmenter, as 'labsem doctor' lists them.")
+    ] = "network",
+    folder: FolderOption = None,
+    as_json: Json = False,
+) -> None:
+    """Time simulated frames from file to database, through a daemon of its own in a temporary folder."""
+    from services.throughput import bench_throughput as measure
+
+    quiet_logging()
+    found = settings()
+    models = found.models.model_copy(update={"folder": folder or found.models.folder})
+    with progress_bar("timing") as update:
+        result = measure(
+            frames,
+            models=models,
+            segmenter=segmenter,
+            workers=workers or found.daemon.workers,
+            particles=particles,
+            width_px=width_px,
+            height_px=height_px,
+            progress=lambda what, done, total: update(done, total, what),
+        )
+    if as_json:
+        print_json(result)
+    else:
+        _show_throughput(result)
 
 
 def _bench_segment(
@@ -116,3 +155,18 @@ def _show_segment(result: SegmentBench) -> None:
         f"{result.threads} threads, {result.cpu}"
     )
     stdout().print(table(title, columns, rows, right=columns))
+
+
+def _show_throughput(result: ThroughputBench) -> None:
+    lines = {
+        "frames": result.frames,
+        "seconds": result.seconds,
+        "frames a minute": result.frames_a_minute,
+        "the paper's, on 16 cores": result.paper_frames_a_minute,
+        **{f"{stage}, s a frame": seconds for stage, seconds in result.stages.items()},
+    }
+    title = (
+        f"{result.width_px}x{result.height_px}, about {result.particles} particles, {result.model.name} "
+        f"{result.model.version}, {result.workers} workers of {result.threads} threads, {result.cpu}"
+    )
+    stdout().print(table(title, ("figure", "value"), lines.items(), right=("value",)))

@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
-from labsem.networks.combination import combine, resample_mask
+from labsem.networks.combination import combine, resample_masks
 from labsem.networks.manifest import Thresholds
 from labsem.segmentation import HALF_LEVEL
 
@@ -15,13 +16,30 @@ def _run(boxes, objectness, certain, masks=None, **thresholds):
     count = len(boxes)
     masks = torch.ones(count, 28, 28) if masks is None else masks
     return combine(
-        [resample_mask(mask, np.array(box, float), 100, 120) for mask, box in zip(masks, boxes, strict=True)],
+        resample_masks(masks.numpy(), np.reshape(boxes, (-1, 4)).astype(float), 100, 120),
         np.array(objectness, float),
         np.array(certain, bool),
         100,
         120,
         Thresholds(**thresholds),
     )
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.floats(-3, 80), st.floats(-3, 60), st.floats(0.5, 60), st.floats(0.5, 60), st.integers(0, 2**31))
+def test_masks_are_resampled_as_torch_does(
+    x: float, y: float, width: float, height: float, seed: int
+) -> None:
+    box = np.array([x, y, x + width, y + height])
+    mask = torch.rand(28, 28, generator=torch.Generator().manual_seed(seed))
+    [(found, (y0, x0, y1, x1))] = resample_masks(mask[None].numpy(), box[None], 100, 120)
+    u = ((torch.arange(x0, x1) + 0.5 - x) / width) * 2 - 1
+    v = ((torch.arange(y0, y1) + 0.5 - y) / height) * 2 - 1
+    grid = torch.stack(torch.meshgrid(v, u, indexing="ij")[::-1], dim=-1).float()
+    sampled = functional.grid_sample(
+        mask[None, None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
+    )
+    assert np.allclose(found, sampled[0, 0].numpy(), atol=1e-4)
 
 
 def test_thresholds_for_certain_and_uncertain_differ() -> None:

@@ -59,9 +59,10 @@ def test_detection_is_sorted_inside_the_frame_and_bounded(network: ParticleNetwo
 
 
 def test_anchors_chosen_before_decoding_are_those_of_torchvision() -> None:
-    """The quick path gives the proposals of torchvision's own filter."""
+    """The quick path gives the proposals of torchvision's own filter, and more where all are likely particles."""
     torch.manual_seed(5)
     network = ParticleNetwork(Architecture(channels=16, box_features=32)).eval()
+    torch.nn.init.constant_(network.rpn.head.cls_logits.bias, -1.0)
     image = torch.rand(1, 1, 192, 256)
     with torch.inference_mode():
         levels = {name: level for name, level in network.features(image).items() if name != "P2"}
@@ -72,6 +73,10 @@ def test_anchors_chosen_before_decoding_are_those_of_torchvision() -> None:
     nearest = box_iou(ours[0], theirs[0]).max(dim=1).values
     assert len(ours[0]) == len(theirs[0])
     assert float((nearest > 0.99).float().mean()) > 0.99
+    torch.nn.init.constant_(network.rpn.head.cls_logits.bias, 1.0)
+    with torch.inference_mode():
+        crowded, _ = network.rpn(images, levels)
+    assert len(crowded[0]) > len(ours[0])
 
 
 def test_losses_fall_on_one_image(network: ParticleNetwork) -> None:

@@ -1,0 +1,43 @@
+"""What makes inference quick gives the same numbers: fused convolutions, one-sided padding, pooling of regions."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.ops import MultiScaleRoIAlign
+
+from labsem.networks.architecture import Architecture, ParticleNetwork
+from labsem.networks.fused import FusedConv, prepare_for_inference
+from labsem.networks.pooling import pool_regions
+
+
+def test_a_prepared_network_finds_the_same() -> None:
+    torch.manual_seed(0)
+    network = ParticleNetwork(Architecture(channels=16, box_features=32)).eval()
+    image = torch.rand(1, 1, 96, 128).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        before = network.features(image)
+        regions = torch.rand(5, 16, 14, 14)
+        masks = network.roi_heads.mask_head(regions)
+    prepare_for_inference(network)
+    network.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        after = network.features(image)
+        assert torch.allclose(network.roi_heads.mask_head(regions), masks, atol=1e-5)
+    left = [module for module in network.modules() if type(module) is nn.Conv2d]
+    assert not left and any(isinstance(module, FusedConv) for module in network.modules())
+    for name, level in before.items():
+        assert torch.allclose(level, after[name], atol=1e-4 * float(level.abs().max()))
+
+
+@pytest.mark.parametrize("bins", [7, 14])
+def test_regions_are_pooled_as_by_torchvision(bins: int) -> None:
+    torch.manual_seed(1)
+    pyramid = {f"P{level}": torch.randn(1, 8, 256 >> level, 320 >> level) for level in range(2, 6)}
+    corners = torch.rand(60, 2) * torch.tensor([320.0, 256.0]) - 8
+    sides = torch.exp(torch.rand(60, 2) * 6)
+    boxes = torch.cat([corners, corners + sides], dim=1)
+    theirs = MultiScaleRoIAlign(list(pyramid), bins, 2)(pyramid, [boxes], [(256, 320)])
+    ours = pool_regions(list(pyramid.values()), boxes, bins)
+    assert ours.shape == theirs.shape
+    assert torch.allclose(ours, theirs, atol=1e-4)
+    assert pool_regions(list(pyramid.values()), boxes[:0], bins).shape == (0, 8, bins, bins)
