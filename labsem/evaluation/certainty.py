@@ -58,18 +58,24 @@ def resampled_auroc(
 def reliability(
     probabilities: NDArray[np.float64], outcomes: NDArray[np.bool_], bins: int = ECE_BINS
 ) -> list[tuple[int, float, float]]:
-    """Number, mean probability and share of outcomes of each of the bins of equal mass, lowest first."""
-    order = np.argsort(probabilities, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    return [(len(p), float(probabilities[p].mean()), float(outcomes[p].mean())) for p in parts]
+    """Number, mean probability and share of outcomes of each of the bins of equal mass, lowest first.
+
+    Equal probabilities share their mean outcome, so that the order of ties does not matter.
+    """
+    if not len(probabilities):
+        return []
+    values, counts, tied = _by_level(probabilities, outcomes)
+    edges = _bin_edges(len(probabilities), bins)
+    sizes = np.diff(edges)
+    promised = np.add.reduceat(np.repeat(values, counts), edges[:-1]) / sizes
+    came = np.add.reduceat(np.repeat(tied, counts), edges[:-1]) / sizes
+    return list(zip(sizes.tolist(), promised.tolist(), came.tolist(), strict=True))
 
 
 def expected_calibration_error(
     probabilities: NDArray[np.float64], outcomes: NDArray[np.bool_], bins: int = ECE_BINS
 ) -> float | None:
-    """Mean of |mean probability - share of outcomes| over bins of equal mass.
-
-    Equal probabilities share their mean outcome, so that the order of ties does not matter.
+    """Mean of |mean probability - share of outcomes| over the bins of :func:`reliability`.
 
     Returns
     -------
@@ -77,10 +83,8 @@ def expected_calibration_error(
     """
     if not len(probabilities):
         return None
-    values, which, counts = np.unique(probabilities, return_inverse=True, return_counts=True)
-    tied = np.bincount(which, weights=outcomes.astype(float)) / counts
-    gap = np.repeat(values - tied, counts)
-    return _binned(gap[None, :], bins)[0]
+    values, counts, tied = _by_level(probabilities, outcomes)
+    return _binned(np.repeat(values - tied, counts), bins)
 
 
 def calibration_floor(
@@ -98,15 +102,22 @@ def calibration_floor(
         return None
     ordered = np.sort(probabilities)
     generator = np.random.default_rng(seed)
-    errors = [
-        _binned((ordered - (generator.random(len(ordered)) < ordered))[None, :], bins)[0]
-        for _ in range(draws)
-    ]
+    errors = [_binned(ordered - (generator.random(len(ordered)) < ordered), bins) for _ in range(draws)]
     return float(np.mean(errors))
 
 
-def _binned(gaps: NDArray[np.float64], bins: int) -> list[float]:
-    number = gaps.shape[1]
-    edges = np.unique(np.linspace(0, number, bins + 1).round().astype(int))
-    sums = np.add.reduceat(gaps, edges[:-1], axis=1)
-    return [float(value) for value in np.abs(sums).sum(axis=1) / number]
+def _by_level(
+    probabilities: NDArray[np.float64], outcomes: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Different probabilities, ascending, how many particles have each, and the share of outcomes among them."""
+    values, which, counts = np.unique(probabilities, return_inverse=True, return_counts=True)
+    return values, counts, np.bincount(which, weights=outcomes.astype(float)) / counts
+
+
+def _bin_edges(number: int, bins: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, number, bins + 1).round().astype(np.int64))
+
+
+def _binned(gaps: NDArray[np.float64], bins: int) -> float:
+    sums = np.add.reduceat(gaps, _bin_edges(len(gaps), bins)[:-1])
+    return float(np.abs(sums).sum() / len(gaps))
