@@ -21,6 +21,9 @@ class Augmentation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     mosaic: float = Field(default=0.15, ge=0, le=1, description="put together from four smaller crops")
+    aimed: float = Field(
+        default=0.5, ge=0, le=1, description="at a scale chosen by the size of the image's particles"
+    )
     copy_paste: float = Field(default=0.15, ge=0, le=1, description="particles of another image laid on it")
     charging: float = Field(default=0.1, ge=0, le=1, description="streaks and drift along the scan lines")
     line_jitter: float = Field(default=0.1, ge=0, le=1, description="scan lines moved by under a pixel or so")

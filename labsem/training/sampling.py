@@ -21,6 +21,11 @@ from labsem.training.options import CROP_PX, Augmentation
 SCALE_RANGE = (0.45, 1.9)
 """Range of the magnification of crops, log-uniform: particles of any size are seen at many."""
 
+AIMED_SIDE_PX = (28.0, 180.0)
+AIMED_SCALE_RANGE = (0.2, 4.0)
+"""Aimed crops bring an image's typical particle to a side in this range, log-uniform, by a scale within these bounds:
+inference looks at a frame where its particles are of middling size."""
+
 MOSAIC_SCALE_RANGE = (0.3, 1.0)
 """Mosaics are seen at these scales: crowds of small particles."""
 
@@ -67,12 +72,15 @@ class Crop:
 
 @dataclass(frozen=True)
 class _Source:
-    """An image with what every crop of it needs: grey levels, and by label area and certainty."""
+    """An image with what every crop of it needs: grey levels, by label area and certainty, and the median particle's
+    side (none: no particle).
+    """
 
     image: TrainingImage
     levels: tuple[float, float]
     area_px: NDArray[np.int64]
     certainty: NDArray[np.int64]
+    typical_px: float | None
 
 
 class CropSampler:
@@ -129,12 +137,23 @@ class CropSampler:
             return _mosaic([self._finish(quarter, rng, half) for quarter in quarters])
         source = self._draw(rng)
         for _ in range(5):
-            patch = _cut(source, rng, self._size, SCALE_RANGE)
+            patch = _cut(source, rng, self._size, self._scale_range(source, rng))
             if patch.labels.any():
                 break
         if rng.random() < self._augmentation.copy_paste:
-            patch = paste_particles(patch, _cut(self._draw(rng), rng, self._size, SCALE_RANGE), rng)
+            donor = self._draw(rng)
+            patch = paste_particles(patch, _cut(donor, rng, self._size, self._scale_range(donor, rng)), rng)
         return self._finish(patch, rng, self._size)
+
+    def _scale_range(self, source: _Source, rng: np.random.Generator) -> tuple[float, float]:
+        if source.typical_px is None or rng.random() >= self._augmentation.aimed:
+            return SCALE_RANGE
+        low, high = (side / source.typical_px for side in AIMED_SIDE_PX)
+        # A crop that is much wider than its image is mostly padding.
+        least = max(AIMED_SCALE_RANGE[0], 0.8 * self._size / max(source.image.grey.shape))
+        return float(np.clip(low, least, AIMED_SCALE_RANGE[1])), float(
+            np.clip(high, least, AIMED_SCALE_RANGE[1])
+        )
 
     def _draw(self, rng: np.random.Generator) -> _Source:
         which = rng.choice(len(self._datasets), p=self._shares)
@@ -156,7 +175,12 @@ def _prepare(image: TrainingImage) -> _Source:
     certainty = np.full(len(area), -1 if image.uncertain is None else 1, np.int64)
     if image.uncertain:
         certainty[[label for label in image.uncertain if label < len(area)]] = 0
-    return _Source(image, grey_levels(image.grey), area, certainty)
+    sides = [
+        np.sqrt((rows.stop - rows.start) * (columns.stop - columns.start))
+        for rows, columns in filter(None, ndimage.find_objects(image.labels))
+    ]
+    typical = float(np.median(sides)) if sides else None
+    return _Source(image, grey_levels(image.grey), area, certainty, typical)
 
 
 def _cut(source: _Source, rng: np.random.Generator, size: int, scale_range: tuple[float, float]) -> Patch:

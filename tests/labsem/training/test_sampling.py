@@ -69,6 +69,21 @@ def test_a_data_set_of_more_weight_is_drawn_more_often(images) -> None:
     assert empty > 40
 
 
+def test_aimed_crops_bring_particles_of_any_size_to_a_middling_one() -> None:
+    seen = {}
+    for side in (12, 300):
+        labels = np.zeros((1024, 1024), np.int32)
+        labels[340 : 340 + side, 340 : 340 + side] = 1
+        labels[700 : 700 + side, 700 : 700 + side] = 2
+        image = TrainingImage("x", (labels > 0).astype(np.uint8) * 200, labels, None)
+        plain = Augmentation(mosaic=0, copy_paste=0, aimed=1)
+        crops = CropSampler([[image]], 0, augmentation=plain).batch(0, 20)
+        whole = [box for crop in crops for box in crop.boxes if box.min() > 0 and box.max() < 448]
+        seen[side] = np.median([x1 - x0 for x0, _, x1, _ in whole])
+    assert 28 <= seen[12] <= 4 * 12 + 1
+    assert 0.35 * 300 - 1 <= seen[300] <= 180 + 1
+
+
 def _patch(seed: int, certainty: int, discs: int) -> Patch:
     rng = np.random.default_rng(seed)
     labels = np.zeros((96, 96), np.int32)
