@@ -13,6 +13,7 @@ import typer
 from services.cli import (
     analysis,
     bench,
+    comparison,
     evaluation,
     loop,
     models,
@@ -69,7 +70,19 @@ def options(
         os.environ["LABSEM_DATA_DIR"] = str(data_dir.absolute())
 
 
-for _module in (loop, analysis, records, rescans, training, evaluation, simulation, bench, models, system):
+for _module in (
+    loop,
+    analysis,
+    records,
+    rescans,
+    training,
+    evaluation,
+    simulation,
+    bench,
+    comparison,
+    models,
+    system,
+):
     _module.register(app)
 
 
