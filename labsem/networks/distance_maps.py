@@ -40,7 +40,9 @@ def distance_maps(labels: NDArray[np.integer]) -> NDArray[np.float32]:
     boxes = ndimage.find_objects(compact)
     if boxes:
         depth = _depth(compact)
-        deepest = np.concatenate([[1.0], ndimage.maximum(depth, compact, np.arange(1, len(boxes) + 1))])
+        deepest = np.zeros(len(boxes) + 1)
+        np.maximum.at(deepest, compact.ravel(), depth.ravel())
+        deepest[0] = 1  # of the background, whose depth is 0
         cell = (depth / deepest[compact]).astype(np.float32)
         neighbour = _nearness(compact, boxes, deepest)
         neighbour = ndimage.grey_closing(_steepen(np.maximum(neighbour, _meetings(compact))), size=(3, 3))

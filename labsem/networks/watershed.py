@@ -86,7 +86,9 @@ def parted_segmentation(maps: DistanceMaps, thresholds: Watershed) -> Segmentati
     found = Segmentation.from_labels(labels)
     ids = np.unique(labels)
     ids = ids[ids > 0]
-    heights = np.asarray(ndimage.maximum(maps.cell, labels, ids), np.float64).reshape(-1)
+    highest = np.zeros(int(labels.max(initial=0)) + 1)
+    np.maximum.at(highest, labels.ravel(), maps.cell.ravel())
+    heights = highest[ids]
     if thresholds.contrast > -1 and len(ids):
         masks = [level >= HALF_LEVEL for level in found.probabilities]
         ground = is_ground(ground_contrast(maps.grey, found.boxes, masks), heights, thresholds.contrast)
