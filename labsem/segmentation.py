@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,10 @@ class Segmentation:
 
     def __len__(self) -> int:
         return len(self.probabilities)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The label image is four times the frame, and quickly made again in another process.
+        return {name: value for name, value in self.__dict__.items() if name != "label_image"}
 
     @property
     def certain(self) -> NDArray[np.bool_]:

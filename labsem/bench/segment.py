@@ -36,8 +36,8 @@ class At(BaseModel):
 
     Attributes
     ----------
-    particles, detections
-        Seen in the simulated frame; found by ours, and kept by the reference.
+    particles, median_ecd_px, detections
+        Seen in the simulated frame, and their size; found by ours, and kept by the reference.
     ratio
         ``reference_seconds / seconds``.
     aji_plus
@@ -45,6 +45,7 @@ class At(BaseModel):
     """
 
     particles: int
+    median_ecd_px: float
     detections: int
     aji_plus: float
     seconds: float
@@ -106,6 +107,7 @@ def bench_segment(
         found = segmenter.segment(frame.pixels, REGIME)
         measured = At(
             particles=len(frame.particles),
+            median_ecd_px=round(statistics.median(each.ecd_px for each in frame.particles), 1),
             detections=len(found),
             aji_plus=aji_plus(frame.labels, found.label_image),
             seconds=0,

@@ -17,7 +17,7 @@ from torchvision.ops import nms
 from labsem.networks.combination import Cell, resample_masks
 from labsem.networks.losses import expected_confidence
 from labsem.networks.manifest import Input
-from labsem.networks.scaling import at_scale, scale_factor, to_input
+from labsem.networks.scaling import at_scale, scale_factor
 from labsem.networks.trainable import DetectionNetwork
 from labsem.networks.views import View, tile_views, whole_view
 from labsem.normalisation import grey_levels, normalise
@@ -25,11 +25,13 @@ from labsem.normalisation import grey_levels, normalise
 Precision = Literal["auto", "float32", "bfloat16"]
 
 TILED_FROM = 1.25
-"""A frame whose long side is over so many tiles' is looked at in tiles too; until there they would show little more."""
+"""What is longer than so many tiles is looked at in tiles; until there they would show little more."""
 
-ZOOMED_FROM = 8
-ZOOMED_OBJECTNESS = 0.5
-"""So many detections of that objectness are needed for a median size."""
+SURE = 0.5
+"""Objectness of the detections whose median size is a frame's typical one."""
+
+SAME_LOOK = 0.2
+"""A second look whose factor differs by less than this share from the first one's is not taken."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Detections:
         (N,): foreground probability, expected bin centre of the uncertainty head, and mean distance of the mask's
         probabilities from one half, times two.
     pooled
-        Features of the whole frame for the question whether it is unlike the training.
+        Features of the first look at the whole frame, for the question whether it is unlike the training.
     certain
         (N,) by the network's own rule; None where the calibrated confidence decides.
     """
@@ -70,8 +72,13 @@ class Detections:
     @property
     def sides_px(self) -> NDArray[np.float64]:
         """(N,) geometric mean of each box's sides, px of the frame."""
-        sides: NDArray[np.float64] = np.sqrt((self.boxes[:, 2:] - self.boxes[:, :2]).prod(axis=1))
-        return sides
+        return _sides_px(self.boxes)
+
+    @property
+    def longest_px(self) -> NDArray[np.float64]:
+        """(N,) longer side of each box, px of the frame."""
+        longest: NDArray[np.float64] = (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1, initial=0)
+        return longest
 
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Self:
         """Those of an index or a mask over the detections."""
@@ -105,8 +112,9 @@ def merge(parts: list[Detections], nms_iou: float) -> Detections:
 class Detector:
     """One network on one frame: normalisation, views at their scales, detection.
 
-    A frame is looked at as a whole, enlarged or reduced as the manifest's input says. One much larger than a tile is
-    also looked at in tiles at full resolution; one whose particles turn out to be small is looked at again, enlarged.
+    A frame is looked at as a whole, enlarged or reduced as the manifest's input says. A second look, enlarged or
+    reduced so that the typical particle has the size at which the network sees best, takes the place of the first. A
+    frame much larger than a tile is looked at in tiles at full resolution too.
     """
 
     def __init__(self, network: DetectionNetwork, *, precision: Precision = "auto") -> None:
@@ -130,7 +138,10 @@ class Detector:
         """Detections of a frame (H, W), in its own pixels; ``detections_max`` bounds those of each view."""
         grey = normalise(pixels, grey_levels(pixels))
         height, width = grey.shape
-        whole = whole_view(height, width, scale_factor(height, width, scale))
+        factor = scale_factor(height, width, scale)
+        large = max(height, width) > TILED_FROM * scale.tile_px
+        if scale.typical_side_px and not large:
+            factor *= scale.first_look
         ask = partial(
             self._network.detect,
             score_min=score_min,
@@ -139,23 +150,28 @@ class Detector:
             refinements=scale.refinements,
             box_margin=scale.box_margin,
         )
-        first = self._look(grey, whole, ask)
-        tiles = _tiles(first, whole.factor, scale)
-        if not tiles:
+        first = self._look(grey, whole_view(height, width, factor), ask)
+        closer = 1.0 if large else _second_factor(first.sides_px[first.objectness > SURE], factor, scale)
+        if abs(closer / factor - 1) < SAME_LOOK:
             return first
-        # What no tile can hold whole comes from the first view; what both can is told apart like any two detections.
-        longest_px = (first.boxes[:, 2:] - first.boxes[:, :2]).max(axis=1, initial=0)
-        parts = [first.take(longest_px > scale.tile_overlap_px / tiles[0].factor / 2)]
-        for tile in tiles:
-            found = self._look(grey, tile, ask)
-            parts.append(found.take(tile.answers_for(found.boxes)))
+        if closer < factor:
+            return replace(self._look(grey, whole_view(height, width, closer), ask), pooled=first.pooled)
+        # What the closer look shows too large, and no tile can hold whole, comes from the first one.
+        limit_px = scale.tile_overlap_px / closer
+        parts = [first.take(first.longest_px > limit_px / 2)]
+        for view in _closer_views(height, width, closer, scale):
+            found = self._look(grey, view, ask)
+            parts.append(found.take(view.answers_for(found.boxes) & (found.longest_px <= limit_px)))
         return merge(parts, nms_iou)
 
     def at_boxes(
         self, pixels: NDArray[np.uint8] | NDArray[np.uint16], boxes: NDArray[np.float64], scale: Input
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Objectness and expected bin centre (N,) at boxes (N, 4), x0 y0 x1 y1 in pixels of the frame (H, W)."""
-        image, factor = to_input(normalise(pixels, grey_levels(pixels)), scale)
+        factor = scale_factor(*pixels.shape, scale)
+        if len(boxes):
+            factor = _second_factor(_sides_px(boxes), factor, scale)
+        image = at_scale(normalise(pixels, grey_levels(pixels)), factor)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._half):
             found = self._network.at_boxes(image, torch.from_numpy(boxes * factor).float().reshape(-1, 4))
         expected = expected_confidence(found["confidence_logits"].float())
@@ -183,16 +199,26 @@ class Detector:
         )
 
 
-def _tiles(first: Detections, factor: float, scale: Input) -> list[View]:
-    """Tiles that are to be looked at after the whole frame: none, at full resolution, or enlarged."""
-    height, width = first.grey.shape
-    sides = {"tile_px": scale.tile_px, "overlap_px": scale.tile_overlap_px}
-    if max(height, width) > TILED_FROM * scale.tile_px:
-        return tile_views(height, width, 1.0, **sides)
-    sides_px = first.sides_px[first.objectness > ZOOMED_OBJECTNESS] * factor
-    if scale.zoom > 1 and len(sides_px) >= ZOOMED_FROM and np.median(sides_px) < scale.zoom_below_px:
-        return tile_views(height, width, factor * scale.zoom, **sides)
-    return []
+def _sides_px(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    sides: NDArray[np.float64] = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+    return sides
+
+
+def _second_factor(sides_px: NDArray[np.float64], factor: float, scale: Input) -> float:
+    """By how much a second look enlarges a frame of such particles; the first look's factor where there is none."""
+    if not scale.typical_side_px:
+        return factor
+    if not len(sides_px):
+        return factor / scale.first_look
+    wanted = scale.typical_side_px / float(np.median(sides_px))
+    return min(max(wanted, scale.second_look_min), scale.second_look_max)
+
+
+def _closer_views(height: int, width: int, factor: float, scale: Input) -> list[View]:
+    """The frame as a whole or, where it is then much larger than a tile, in tiles."""
+    if max(height, width) * factor <= TILED_FROM * scale.tile_px:
+        return [whole_view(height, width, factor)]
+    return tile_views(height, width, factor, tile_px=scale.tile_px, overlap_px=scale.tile_overlap_px)
 
 
 def bfloat16_is_faster() -> bool:

@@ -79,17 +79,25 @@ class Input(_Part):
     long_side_max_px: int = Field(ge=64, description="larger frames are reduced to it")
     long_side_min_px: int = Field(ge=64, description="smaller frames are enlarged to it")
     tile_px: int = Field(
-        default=1920, ge=256, description="side of the tiles in which larger frames are looked at besides"
+        default=1920,
+        ge=256,
+        description="side of the tiles in which a closer look is taken where it is larger",
     )
     tile_overlap_px: int = Field(
-        default=256, ge=32, description="least overlap of tiles; larger particles come from the whole frame"
+        default=256,
+        ge=32,
+        description="least overlap of tiles; what is larger in a closer look comes from the first one",
     )
-    zoom: float = Field(default=1.0, ge=1, le=4, description="how much enlarged a second look is; 1: none")
-    zoom_below_px: float = Field(
+    typical_side_px: float = Field(
         default=0.0,
         ge=0,
-        description="median size of the detections, as the network sees them, under which there is a second look",
+        description="size at which the network sees a frame's typical particle in a second look; 0: one look",
     )
+    first_look: float = Field(
+        default=0.5, gt=0, le=1, description="how much smaller the first of two looks is than a single one"
+    )
+    second_look_min: float = Field(default=0.3, gt=0, le=1, description="least factor of the second look")
+    second_look_max: float = Field(default=2.0, ge=1, le=4, description="largest factor of the second look")
     refinements: int = Field(
         default=0, ge=0, le=3, description="how often the box head looks again at the boxes it found"
     )

@@ -129,6 +129,7 @@ def _bench_segment(
 def _show_segment(result: SegmentBench) -> None:
     columns = (
         "particles",
+        "size px",
         "found",
         "AJI+",
         "seconds",
@@ -140,6 +141,7 @@ def _show_segment(result: SegmentBench) -> None:
     rows = [
         (
             each.particles,
+            each.median_ecd_px,
             each.detections,
             each.aji_plus,
             each.seconds,

@@ -36,7 +36,7 @@ class Blobs(DetectionNetwork):
         order = areas.argsort(descending=True)[:detections_max]
         return {
             "boxes": boxes[order],
-            "scores": (areas / (areas + 50))[order],
+            "scores": (areas / (areas + 5))[order],
             "confidence_logits": torch.zeros(len(order), 6),
             "masks": torch.ones(len(order), 28, 28),
             "pooled": torch.zeros(3),
@@ -64,7 +64,7 @@ def test_tiles_find_the_particles_of_the_whole_frame(seed: int) -> None:
     sides = np.random.default_rng(seed).integers(4, 60, 80)
     pixels = _squares(seed, 700, 900, sides)
     one_go = Input(long_side_max_px=2000, long_side_min_px=64, tile_px=2000)
-    tiled = Input(long_side_max_px=2000, long_side_min_px=64, tile_px=256, tile_overlap_px=64)
+    tiled = Input(long_side_max_px=500, long_side_min_px=64, tile_px=256, tile_overlap_px=64)
     network = Blobs()
     whole = Detector(network, precision="float32").detect(pixels, one_go, score_min=0.1)
     assert len(network.shapes) == 1
@@ -80,25 +80,43 @@ def test_what_no_tile_holds_comes_from_the_reduced_frame() -> None:
     found = Detector(Blobs(), precision="float32").detect(pixels, scale, score_min=0.1)
     labels, count = ndimage.label(pixels > 100)
     assert len(found.boxes) == count
-    longest = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1)
-    assert longest.max() == pytest.approx(300, abs=4)
-    assert np.median(longest) == pytest.approx(12, abs=0.1)
+    assert found.longest_px.max() == pytest.approx(300, abs=4)
+    assert np.median(found.longest_px) == pytest.approx(12, abs=0.1)
     assert labels.max() == count
 
 
-def test_small_particles_are_looked_at_again_enlarged() -> None:
-    pixels = _squares(4, 200, 240, [6] * 40)
-    plain = Input(long_side_max_px=1920, long_side_min_px=64)
-    closer = plain.model_copy(update={"zoom": 2.0, "zoom_below_px": 10.0})
+def _look(pixels, **given):
     network = Blobs()
-    once = Detector(network, precision="float32").detect(pixels, plain, score_min=0.1)
-    again = Detector(network, precision="float32").detect(pixels, closer, score_min=0.1)
-    assert network.shapes == [(224, 256), (224, 256), (416, 480)]
+    scale = Input(long_side_max_px=1920, long_side_min_px=64, **given)
+    found = Detector(network, precision="float32").detect(pixels, scale, score_min=0.1)
+    return found, network.shapes
+
+
+def test_small_particles_are_looked_at_again_enlarged() -> None:
+    pixels = _squares(4, 200, 240, [8] * 40)
+    once, shapes = _look(pixels)
+    assert shapes == [(224, 256)]
+    again, shapes = _look(pixels, typical_side_px=16)
+    assert shapes[0] == (128, 128) and 352 <= shapes[1][0] <= 416 and len(shapes) == 2
     assert len(again.boxes) == len(once.boxes)
-    off = Detector(network, precision="float32").detect(
-        pixels, closer.model_copy(update={"zoom_below_px": 4.0}), score_min=0.1
-    )
-    assert len(network.shapes) == 4 and _boxes(off) == _boxes(once)
+    _, shapes = _look(pixels, typical_side_px=4)
+    assert shapes == [(128, 128)]
+
+
+def test_large_particles_are_looked_at_again_reduced() -> None:
+    pixels = _squares(5, 900, 900, [150] * 6)
+    once, _ = _look(pixels)
+    again, shapes = _look(pixels, typical_side_px=45)
+    assert shapes[0] == (480, 480) and shapes[1][0] <= 320 and len(shapes) == 2
+    assert len(again.boxes) == len(once.boxes)
+
+
+def test_a_closer_look_leaves_the_largest_to_the_first() -> None:
+    pixels = _squares(6, 300, 300, [100, *[8] * 30])
+    found, shapes = _look(pixels, typical_side_px=16, tile_px=256, tile_overlap_px=64)
+    assert len(shapes) > 2
+    assert len(found.boxes) == ndimage.label(pixels > 100)[1]
+    assert found.longest_px.max() == pytest.approx(100, abs=4)
 
 
 @settings(deadline=None, max_examples=40)
