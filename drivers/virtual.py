@@ -202,7 +202,7 @@ class VirtualMicroscope:
             self._state = replace(self._state, detector=detector)
 
     def set_voltage(self, voltage_kv: float) -> None:
-        """Set the voltage (recorded with the frame; it does not change the picture)."""
+        """Set the voltage: the width of the probe follows it."""
         check_range(self.name, "set_voltage", "voltage_kv", voltage_kv, VOLTAGE_RANGE_KV)
         with self._command("set_voltage"):
             self._spend("set_voltage", Latency.voltage)
@@ -250,6 +250,7 @@ class VirtualMicroscope:
             width_px=self._width_px,
             height_px=self._height_px,
             defocus_um=defocus_um,
+            accelerating_voltage_kv=state.voltage_kv,
             dwell_time_ns=state.dwell_time_ns,
             frame_averages=state.frame_averages,
             detector="sed" if state.detector == "sed" else "bsd",

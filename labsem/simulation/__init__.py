@@ -6,16 +6,25 @@
 (48, 64)
 """
 
-from labsem.simulation.dataset import random_frame, write_dataset
-from labsem.simulation.render import SIMULATOR_VERSION, SimulatedFrame, View, render
-from labsem.simulation.scene import Component, Look, SceneParameters, Substrate, powder_scene, random_scene
+from labsem.simulation.bodies import Particle
+from labsem.simulation.dataset import write_dataset
+from labsem.simulation.materials import Material, backscatter_coefficient
+from labsem.simulation.powders import powder_scene, random_scene
+from labsem.simulation.random_frames import random_frame
+from labsem.simulation.render import SIMULATOR_VERSION, SimulatedFrame, render
+from labsem.simulation.scene import Component, Look, SceneParameters, Substrate
+from labsem.simulation.sizes import Bimodal, LogNormal
 from labsem.simulation.truth import TrueParticle
-from labsem.simulation.world import Particle, World
+from labsem.simulation.view import View
+from labsem.simulation.world import World
 
 __all__ = [
     "SIMULATOR_VERSION",
+    "Bimodal",
     "Component",
+    "LogNormal",
     "Look",
+    "Material",
     "Particle",
     "SceneParameters",
     "SimulatedFrame",
@@ -23,6 +32,7 @@ __all__ = [
     "TrueParticle",
     "View",
     "World",
+    "backscatter_coefficient",
     "powder_scene",
     "random_frame",
     "random_scene",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,17 +12,16 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from labsem.simulation.render import SIMULATOR_VERSION, SimulatedFrame, View, render
-from labsem.simulation.scene import Regime, random_scene
-from labsem.simulation.world import World
+from labsem.frames import FrameMetadata, write_frame
+from labsem.simulation.random_frames import random_world
+from labsem.simulation.render import SIMULATOR_VERSION, SimulatedFrame, render
+from labsem.simulation.scene import Regime
+from labsem.simulation.truth import TrueParticle
+from schemas.image import Acquisition
 
-HFW_UM: Final[dict[Regime, tuple[float, float]]] = {"low": (60.0, 1500.0), "high": (3.0, 50.0)}
-"""Range of field widths of each regime: over and under 10,000x on a display of 0.5 m."""
+FileFormat = Literal["png", "tiff"]
 
-BLUR_PX: Final[dict[Regime, tuple[float, float]]] = {"low": (0.2, 4.0), "high": (0.4, 7.0)}
-
-MOST_PARTICLES: Final = 450
-"""Frames of a data set are kept under about so many."""
+DATABAR_ROWS: Final = 64
 
 _METADATA: Final = (
     "id",
@@ -31,61 +31,33 @@ _METADATA: Final = (
     "nominal_magnification",
     "particles",
     "regime",
+    "frame_seed",
     "seed",
+    "x_mm",
+    "y_mm",
     "defocus_um",
+    "astigmatism_um",
+    "accelerating_voltage_kv",
     "dwell_time_ns",
     "frame_averages",
     "detector",
+    "bits",
     "simulator_version",
 )
 
-
-def random_frame(seed: int, regime: Regime, width_px: int = 1024, height_px: int = 768) -> SimulatedFrame:
-    """A frame of which powder, substrate and scan are all drawn from the seed."""
-    rng = np.random.default_rng([seed, 0 if regime == "low" else 1, 41])
-    low_um, high_um = HFW_UM[regime]
-    hfw_um = float(np.exp(rng.uniform(np.log(low_um), np.log(high_um))))
-    scene = random_scene(rng, hfw_um, regime)
-    area_um2 = hfw_um**2 * height_px / width_px
-    mean_um2 = (
-        np.pi
-        / 4
-        * float(
-            np.average(
-                [c.median_um**2 * c.primaries for c in scene.components],
-                weights=[c.share for c in scene.components],
-            )
-        )
-    )
-    members = float(
-        np.average([c.primaries for c in scene.components], weights=[c.share for c in scene.components])
-    )
-    most = MOST_PARTICLES / members * mean_um2 / area_um2
-    scene = type(scene)(
-        **{**scene.__dict__, "coverage": min(max(scene.coverage, 4 / MOST_PARTICLES * most), most)}
-    )
-    blur_px = float(np.exp(rng.uniform(*np.log(BLUR_PX[regime]))))
-    defocus_um = blur_px * (hfw_um / width_px) / (0.5 * 4e-3) * float(rng.choice([-1, 1]))
-    if rng.random() < (0.5 if regime == "low" else 0.3):
-        defocus_um *= 0.2
-    brightest = max(scene.substrate.level, *(c.albedo for c in scene.components))
-    contrast = float(rng.uniform(0.45, 1.15)) / brightest
-    view = View(
-        x_mm=float(rng.uniform(-5, 5)),
-        y_mm=float(rng.uniform(-5, 5)),
-        hfw_um=hfw_um,
-        width_px=width_px,
-        height_px=height_px,
-        defocus_um=defocus_um,
-        astigmatism_um=float(rng.choice([0.0, 0.0, 0.5])) * abs(defocus_um),
-        dwell_time_ns=float(rng.choice([50, 100, 200, 500, 1000, 4000])),
-        frame_averages=int(rng.choice([1, 2, 4, 16])),
-        brightness=float(rng.uniform(-0.06, 0.1)),
-        contrast=contrast,
-        detector="sed" if rng.random() < 0.65 else "bsd",
-        noise_seed=int(rng.integers(2**31)),
-    )
-    return render(World(int(rng.integers(2**62)), scene), view)
+_PARTICLES: Final = (
+    "id",
+    "label",
+    "particle_id",
+    "certain",
+    "visible_fraction",
+    "contrast_to_noise",
+    "faint_border_fraction",
+    "blur_px",
+    "ecd_px",
+    "ecd_um",
+    "full_area_px",
+)
 
 
 def write_dataset(
@@ -96,18 +68,28 @@ def write_dataset(
     width_px: int = 1024,
     height_px: int = 768,
     *,
+    file_format: FileFormat = "png",
+    bits: Literal[8, 16] = 8,
+    databar: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write ``count`` labelled frames: ``images/``, ``masks/``, ``uncertain/``, ``metadata.csv``.
+    """Write ``count`` labelled frames: ``images/``, ``masks/``, ``uncertain/``, ``metadata.csv``, ``particles.csv``.
 
     Parameters
     ----------
     folder
         Made where it does not exist.
     seed
-        The same seed gives the same frames; frame k does not depend on ``count``.
+        The same seed gives the same frames; frame k does not depend on ``count``. It is
+        ``random_frame(frame_seed, regime, width_px, height_px)`` of its row in ``metadata.csv``.
     regime
         ``both`` alternates low and high magnification.
+    file_format
+        ``tiff`` writes what a Phenom would, with its acquisition as XML.
+    bits
+        8 or 16 for a pixel.
+    databar
+        Adds a black bar below each image (TIFF only), and as many empty rows to its label images.
     progress
         Called with frames written and frames in all.
 
@@ -119,35 +101,64 @@ def write_dataset(
     Raises
     ------
     ValueError
-        Where ``count`` is under 1 or ``folder`` already holds a data set.
+        Where ``count`` is under 1, ``folder`` already holds a data set, or a PNG is to have a data bar.
     """
     if count < 1:
         raise ValueError(f"count: {count}; give at least 1")
+    if databar and file_format != "tiff":
+        raise ValueError(f"databar: a {file_format} image has none; write tiff")
     if (folder / "metadata.csv").exists():
         raise ValueError(f"{folder}: holds a data set already (metadata.csv); name another folder")
     for part in ("images", "masks", "uncertain"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     regimes: tuple[Regime, ...] = ("low", "high") if regime == "both" else (regime,)
+    bar_rows = DATABAR_ROWS if databar else 0
     images: list[Path] = []
     table: list[dict[str, object]] = []
+    particles: list[dict[str, object]] = []
     judged: list[dict[str, object]] = []
     for index in range(count):
-        of = regimes[index % len(regimes)]
-        frame = random_frame(seed * 1_000_003 + index, of, width_px, height_px)
+        of, frame_seed = regimes[index % len(regimes)], seed * 1_000_003 + index
+        world, view = random_world(frame_seed, of, width_px, height_px)
+        frame = render(world, replace(view, bits=bits))
         name = f"sim-{seed}-{index:05d}-{of}"
-        images.append(folder / "images" / f"{name}.png")
-        _write_png(images[-1], frame.pixels)
-        _write_png(folder / "masks" / f"{name}.png", frame.labels.astype(np.uint16))
+        images.append(folder / "images" / f"{name}.{file_format}")
+        if file_format == "tiff":
+            write_frame(images[-1], frame.pixels, _acquired(name, frame), databar_rows=bar_rows)
+        else:
+            _write_png(images[-1], frame.pixels)
+        for part, labels in (("masks", frame.labels), ("uncertain", frame.uncertain)):
+            padded = np.pad(labels.astype(np.uint16), ((0, bar_rows), (0, 0)))
+            _write_png(folder / part / f"{name}.png", padded)
         uncertain = sum(not p.certain for p in frame.particles)
-        _write_png(folder / "uncertain" / f"{name}.png", frame.uncertain.astype(np.uint16))
-        table.append(_row(name, of, frame))
+        table.append({"frame_seed": frame_seed, **_row(name, of, frame)})
+        particles += (_particle_row(name, particle, frame) for particle in frame.particles)
         note = f"simulator {SIMULATOR_VERSION}"
         judged.append({"id": name, "particles": len(frame.particles), "uncertain": uncertain, "note": note})
         if progress is not None:
             progress(index + 1, count)
     _write_table(folder / "metadata.csv", _METADATA, table)
+    _write_table(folder / "particles.csv", _PARTICLES, particles)
     _write_table(folder / "uncertain" / "README.csv", ("id", "particles", "uncertain", "note"), judged)
     return images
+
+
+def _acquired(name: str, frame: SimulatedFrame) -> FrameMetadata:
+    view = frame.view
+    return FrameMetadata(
+        acquisition=Acquisition(
+            hfw_um=view.hfw_um,
+            pixel_size_nm=frame.pixel_size_nm,
+            accelerating_voltage_kv=view.accelerating_voltage_kv,
+            detector=view.detector,
+            dwell_time_ns=view.dwell_time_ns,
+            frame_averages=view.frame_averages,
+        ),
+        instrument=f"labsem simulator {frame.simulator_version}",
+        position_x_mm=view.x_mm,
+        position_y_mm=view.y_mm,
+        sample_name=name,
+    )
 
 
 def _row(name: str, regime: Regime, frame: SimulatedFrame) -> dict[str, object]:
@@ -161,11 +172,32 @@ def _row(name: str, regime: Regime, frame: SimulatedFrame) -> dict[str, object]:
         "particles": len(frame.particles),
         "regime": regime,
         "seed": frame.seed,
+        "x_mm": f"{view.x_mm:.6g}",
+        "y_mm": f"{view.y_mm:.6g}",
         "defocus_um": f"{view.defocus_um:.4g}",
+        "astigmatism_um": f"{view.astigmatism_um:.4g}",
+        "accelerating_voltage_kv": view.accelerating_voltage_kv,
         "dwell_time_ns": view.dwell_time_ns,
         "frame_averages": view.frame_averages,
         "detector": view.detector,
+        "bits": view.bits,
         "simulator_version": frame.simulator_version,
+    }
+
+
+def _particle_row(name: str, particle: TrueParticle, frame: SimulatedFrame) -> dict[str, object]:
+    return {
+        "id": name,
+        "label": particle.label,
+        "particle_id": particle.particle_id,
+        "certain": int(particle.certain),
+        "visible_fraction": f"{particle.visible_fraction:.4f}",
+        "contrast_to_noise": f"{particle.contrast_to_noise:.3f}",
+        "faint_border_fraction": f"{particle.faint_border_fraction:.3f}",
+        "blur_px": f"{particle.blur_px:.3f}",
+        "ecd_px": f"{particle.ecd_px:.3f}",
+        "ecd_um": f"{particle.ecd_px * frame.view.pixel_um:.5g}",
+        "full_area_px": particle.full_area_px,
     }
 
 

@@ -4,71 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from labsem.simulation import optics
-from labsem.simulation.scene import Component
-from labsem.simulation.shapes import REACH, height_map
+from labsem.simulation import optics, scan
+from labsem.simulation.canvas import Canvas
+from labsem.simulation.scene import SceneParameters
+from labsem.simulation.shapes import HEIGHTS
+from labsem.simulation.signal import occlusion, shade
 from labsem.simulation.substrate import render_substrate
 from labsem.simulation.textures import Image
-from labsem.simulation.truth import VISIBLE_PIXELS_MIN, TrueParticle, judge
-from labsem.simulation.world import Particle, World
+from labsem.simulation.truth import TrueParticle, judge
+from labsem.simulation.view import View
+from labsem.simulation.world import World
 
-SIMULATOR_VERSION: Final = "2"
+SIMULATOR_VERSION: Final = "3"
 """Stamped on all output; raised whenever the same seed gives other pixels."""
 
-Detector = Literal["sed", "bsd"]
-
-
-@dataclass(frozen=True)
-class View:
-    """Where the stage stands and how the frame is scanned.
-
-    Attributes
-    ----------
-    x_mm, y_mm
-        Place of the image's centre; x grows to the right, y downwards.
-    hfw_um
-        Horizontal field width.
-    defocus_um
-        Error of the working distance; 0 has the powder in focus.
-    astigmatism_um
-        Distance between the foci of the two axes.
-    brightness, contrast
-        Offset and gain of the amplifier, in units of the 8-bit range.
-    noise_seed
-        Two frames with the same seed have the same noise.
-    """
-
-    x_mm: float = 0.0
-    y_mm: float = 0.0
-    hfw_um: float = 100.0
-    width_px: int = 1920
-    height_px: int = 1200
-    defocus_um: float = 0.0
-    astigmatism_um: float = 0.0
-    dwell_time_ns: float = 400.0
-    frame_averages: int = 4
-    brightness: float = 0.0
-    contrast: float = 1.0
-    detector: Detector = "sed"
-    noise_seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("hfw_um", "width_px", "height_px", "dwell_time_ns", "frame_averages"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"view.{name}: {getattr(self, name)} must be over 0")
-        if min(self.width_px, self.height_px) < 8:
-            raise ValueError(f"view: {self.width_px} x {self.height_px} px; a frame has at least 8 x 8")
-
-    @property
-    def pixel_um(self) -> float:
-        """Edge of a pixel."""
-        return self.hfw_um / self.width_px
+MARGIN_PX: Final = (6, 48)
+"""Fewest and most pixels that are drawn around a frame."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +35,14 @@ class SimulatedFrame:
     Attributes
     ----------
     pixels
-        (H, W) uint8.
+        (H, W) uint8, or uint16 where the view has 16 bits.
     labels
         (H, W) int32: 0 background, 1 to N the visible particles.
     particles
         The truth of each label, in order.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
     labels: NDArray[np.int32]
     particles: tuple[TrueParticle, ...]
     view: View
@@ -108,121 +65,82 @@ class SimulatedFrame:
         """Uncertain over all labels; 0 where there are none."""
         return sum(not p.certain for p in self.particles) / max(len(self.particles), 1)
 
-
-@dataclass
-class _Canvas:
-    height: Image
-    albedo: Image
-    labels: NDArray[np.int32]
-    drawn: list[Particle]
-    full_px: list[int]
+    @cached_property
+    def boxes(self) -> NDArray[np.int32]:
+        """(N, 4) x0, y0, x1, y1 of each label in px, the ends exclusive."""
+        places = [place for place in ndimage.find_objects(self.labels) if place is not None]
+        found = [(x.start, y.start, x.stop, y.stop) for y, x in places]
+        return np.array(found, np.int32).reshape(-1, 4)
 
 
 def render(world: World, view: View) -> SimulatedFrame:
     """Render one frame.
 
     Equal arguments give equal frames. At another field width, or in a neighbouring field, the same particles
-    lie at the same places.
+    lie at the same places; neighbouring frames continue each other but for noise, vibration, drift, charging and
+    vignetting, which belong to a scan.
     """
-    pixel_um = view.pixel_um
-    columns = (
-        1000 * view.x_mm + (np.arange(view.width_px, dtype=np.float64) - (view.width_px - 1) / 2) * pixel_um
+    scene, pixel_um = world.scene, view.pixel_um
+    typical_px = max(0.5 * scene.typical_um / pixel_um, 4.0)
+    focus_um = view.defocus_um + 0.5 * scene.typical_um
+    widest = optics.blur_sigma_px(
+        abs(view.defocus_um) + 0.5 * abs(view.astigmatism_um), pixel_um, view.accelerating_voltage_kv
     )
-    rows = (
-        1000 * view.y_mm + (np.arange(view.height_px, dtype=np.float64) - (view.height_px - 1) / 2) * pixel_um
+    margin = int(np.clip(max(3 * widest, 0.5 * typical_px), *MARGIN_PX))
+    columns = _axis(view.x_mm, view.width_px, margin, pixel_um)
+    rows = _axis(view.y_mm, view.height_px, margin, pixel_um)
+    canvas = Canvas(columns, rows, margin)
+    canvas.draw(world, view.detector)
+    image = _surface(world, view, canvas, typical_px)
+    image, sigma = optics.blur(
+        image,
+        canvas.height,
+        pixel_um,
+        _top_um(scene),
+        focus_um,
+        view.astigmatism_um,
+        view.accelerating_voltage_kv,
     )
-    canvas = _draw(world, columns, rows, pixel_um)
-    scene, look = world.scene, world.scene.look
-    image = render_substrate(world.seed, scene.substrate, look, columns, rows)
-    inside = canvas.labels > 0
-    if inside.any():
-        surface = optics.shade(canvas.height, canvas.albedo, inside, look, view.detector)
-        image = np.where(inside, surface, image)
-        typical = max(float(np.median([p.radius_um for p in canvas.drawn])) / pixel_um, 4.0)
-        shadow = optics.occlusion(canvas.height, typical, look.occlusion)
-        image *= np.where(inside, np.sqrt(shadow), shadow)
     rng = np.random.default_rng([world.seed, 31, view.noise_seed])
-    focus_um = view.defocus_um + 0.5 * max(c.median_um for c in scene.components)
-    image, sigma = optics.blur(image, canvas.height, pixel_um, focus_um, view.astigmatism_um)
-    noise = np.asarray(optics.noise_sigma(image, view.dwell_time_ns, view.frame_averages), np.float32)
-    labels, ids, full = _relabel(canvas)
+    vibration, shear = (
+        np.pad(lines, margin, mode="edge")
+        for lines in (scan.line_vibration_px(view, rng), scan.drift_shear_px(view))
+    )
+    image = scan.shift_rows(image, vibration + shear)
+    canvas.labels = scan.shift_labels(canvas.labels, shear)
+    inner = (slice(margin, margin + view.height_px), slice(margin, margin + view.width_px))
+    image, sigma = image[inner], sigma if isinstance(sigma, float) else sigma[inner]
+    labels, found, full_px = canvas.framed_labels()
+    insulating = np.array([False, *(scene.components[p.component].material.insulating for p in found)])
+    image = scan.charge(image, insulating[labels], scene.look.charging, view.accelerating_voltage_kv, rng)
+    image = scan.drift_blur(image, view) * scan.vignette(view)
+    noise = np.asarray(scan.noise_sigma(image, view.dwell_time_ns, view.frame_averages), np.float32)
     shown = np.clip(image * np.float32(view.contrast) + np.float32(view.brightness), 0, 1)
-    particles = judge(labels, ids, full, shown, noise * np.float32(view.contrast), sigma)
-    scanned = optics.scan_artefacts(image, look, rng)
-    pixels = optics.digitise(
-        scanned, view.dwell_time_ns, view.frame_averages, view.brightness, view.contrast, rng
-    )
-    return SimulatedFrame(pixels, labels, tuple(particles), view, world.seed)
+    ids = [p.particle_id for p in found]
+    particles = judge(labels, ids, full_px, shown, noise * np.float32(view.contrast), sigma)
+    return SimulatedFrame(scan.digitise(image, noise, view, rng), labels, tuple(particles), view, world.seed)
 
 
-def _draw(world: World, columns: NDArray[np.float64], rows: NDArray[np.float64], pixel_um: float) -> _Canvas:
-    """Draw each particle inside its box into a height buffer (in pixels): the higher surface is seen."""
-    shape = (len(rows), len(columns))
-    canvas = _Canvas(
-        np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32), [], []
-    )
-    for particle in world.particles(columns[0], rows[0], columns[-1], rows[-1]):
-        if particle.radius_um < 0.6 * pixel_um:
-            continue
-        component = world.scene.components[particle.component]
-        reach = REACH[component.shape] * particle.radius_um
-        j0, j1 = np.searchsorted(columns, (particle.x_um - reach, particle.x_um + reach))
-        i0, i1 = np.searchsorted(rows, (particle.y_um - reach, particle.y_um + reach))
-        if i1 - i0 < 2 or j1 - j0 < 2:
-            continue
-        _draw_one(canvas, particle, component, (i0, i1, j0, j1), columns, rows, pixel_um)
-    return canvas
+def _axis(centre_mm: float, pixels: int, margin: int, pixel_um: float) -> NDArray[np.float64]:
+    steps = np.arange(-margin, pixels + margin, dtype=np.float64) - (pixels - 1) / 2
+    return np.asarray(1000 * centre_mm + steps * pixel_um)
 
 
-def _draw_one(
-    canvas: _Canvas,
-    particle: Particle,
-    component: Component,
-    box: tuple[int, int, int, int],
-    columns: NDArray[np.float64],
-    rows: NDArray[np.float64],
-    pixel_um: float,
-) -> None:
-    i0, i1, j0, j1 = box
-    radius = particle.radius_um
-    height, shade = height_map(
-        component,
-        particle.seed,
-        (columns[j0:j1] - particle.x_um) / radius,
-        (rows[i0:i1] - particle.y_um) / radius,
-    )
-    inside = height > 0
-    canvas.drawn.append(particle)
-    canvas.full_px.append(int(np.count_nonzero(inside)))
-    raised = height * np.float32(radius / pixel_um) + np.float32(particle.base_um / pixel_um)
-    before = canvas.height[i0:i1, j0:j1]
-    seen = inside & (raised > before)
-    np.copyto(before, raised, where=seen)
-    np.copyto(canvas.albedo[i0:i1, j0:j1], shade * np.float32(component.albedo), where=seen)
-    np.copyto(canvas.labels[i0:i1, j0:j1], np.int32(len(canvas.drawn)), where=seen)
+def _surface(world: World, view: View, canvas: Canvas, typical_px: float) -> Image:
+    """Signal of substrate and particles before the beam's blur."""
+    scene = world.scene
+    image = render_substrate(world.seed, scene.substrate, scene.look, view, canvas.columns, canvas.rows)
+    inside = canvas.labels > 0
+    if not inside.any():
+        return image
+    surface = shade(canvas.height, canvas.albedo, inside, scene.look, view.detector)
+    shadow = occlusion(canvas.height, typical_px, scene.look)
+    np.sqrt(shadow, out=shadow, where=inside)
+    np.copyto(image, surface, where=inside)
+    image *= shadow
+    return image
 
 
-def _relabel(canvas: _Canvas) -> tuple[NDArray[np.int32], list[int], list[int]]:
-    """Labels 1 to N of what is seen enough of; crumbs of a particle beside its largest piece are dropped."""
-    sizes = np.bincount(canvas.labels.ravel(), minlength=len(canvas.drawn) + 1)
-    labels = canvas.labels.copy()
-    for index, place in enumerate(ndimage.find_objects(canvas.labels), start=1):
-        if place is None or sizes[index] == canvas.full_px[index - 1]:
-            continue
-        mine = canvas.labels[place] == index
-        pieces, count = ndimage.label(mine)
-        if count > 1:
-            piece_sizes = np.bincount(pieces.ravel())
-            piece_sizes[0] = 0
-            largest = piece_sizes.max()
-            crumbs = mine & (piece_sizes[pieces] < 0.15 * largest)
-            labels[place][crumbs] = 0
-            sizes[index] -= int(np.count_nonzero(crumbs))
-    kept = [k for k in range(1, len(canvas.drawn) + 1) if sizes[k] >= VISIBLE_PIXELS_MIN]
-    renumbered = np.zeros(len(canvas.drawn) + 1, np.int32)
-    renumbered[kept] = np.arange(1, len(kept) + 1)
-    return (
-        np.asarray(renumbered[labels]),
-        [canvas.drawn[k - 1].particle_id for k in kept],
-        [canvas.full_px[k - 1] for k in kept],
-    )
+def _top_um(scene: SceneParameters) -> float:
+    """Height of nearly all of the powder."""
+    return max(0.5 * c.sizes.largest_um * HEIGHTS[c.shape] for c in scene.components)

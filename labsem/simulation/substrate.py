@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from labsem.simulation.scene import Look, Substrate
 from labsem.simulation.textures import TILE_TEXELS, Image, fractal_tile, sample
+from labsem.simulation.view import View
 
 Axis = NDArray[np.float64]
 
@@ -17,36 +18,38 @@ SIZES_PX: Final = (5.0, 0.125)
 """Features are drawn from a radius of 5 px up to an eighth of the field's width in diameter."""
 
 
-def render_substrate(seed: int, substrate: Substrate, look: Look, columns_um: Axis, rows_um: Axis) -> Image:
+def render_substrate(
+    seed: int, substrate: Substrate, look: Look, view: View, columns_um: Axis, rows_um: Axis
+) -> Image:
     """Grey level of the bare substrate, without detector noise.
 
     Texture and features live in octaves of length in the plane's own coordinates: every field shows some
-    of every size, and the same place shows the same ones at any field width.
+    of every size, and neighbouring fields of one width continue each other.
 
     Parameters
     ----------
     columns_um, rows_um
-        Places of the pixels.
+        Places of the pixels, with a margin around the view.
 
     Returns
     -------
     NDArray
         (rows, columns) float32.
     """
-    pixel_um = abs(float(columns_um[1] - columns_um[0]))
-    width_um = pixel_um * len(columns_um)
-    level = np.full((len(rows_um), len(columns_um)), substrate.level, np.float32)
+    pixel_um, width_um = view.pixel_um, view.hfw_um
+    field_um2 = width_um * pixel_um * view.height_px
+    level = np.full((len(rows_um), len(columns_um)), substrate.level_under(view.detector), np.float32)
     if substrate.kind == "tape" and substrate.relief > 0.55:
         _zones(seed, level, columns_um, rows_um, width_um)
     smallest, largest = SIZES_PX[0] * pixel_um, SIZES_PX[1] * width_um / 2
     octaves = range(int(np.floor(np.log2(smallest))), int(np.floor(np.log2(largest))) + 1)
     if substrate.features_per_field > 0:
-        density = substrate.features_per_field / len(octaves) / (width_um * pixel_um * len(rows_um))
+        density = substrate.features_per_field / max(len(octaves), 1) / field_um2
         for octave in reversed(octaves):
             _features(seed, octave, density, substrate, look, level, columns_um, rows_um, largest)
     _grain(seed, substrate, level, columns_um, rows_um, pixel_um)
     if substrate.dust > 0:
-        _dust(seed, substrate, level, columns_um, rows_um, pixel_um)
+        _dust(seed, substrate, level, columns_um, rows_um, pixel_um, substrate.dust / field_um2)
     return level
 
 
@@ -67,7 +70,7 @@ def _grain(
 ) -> None:
     fine = int(np.ceil(np.log2(pixel_um)))
     total = np.ones_like(level)
-    for octave, share in ((fine, 0.5), (fine + 2, 0.6), (fine + 4, 0.5)):
+    for octave, share in ((fine, 0.5), (fine + 2, 0.6), (fine + 4, 0.5), (fine + 6, 0.5)):
         total += np.float32(substrate.grain * share) * _noise(
             seed, octave, 21, columns_um, rows_um, 0.8 if octave == fine else 1.6
         )
@@ -88,13 +91,19 @@ def _zones(seed: int, level: Image, columns_um: Axis, rows_um: Axis, width_um: f
 
 
 def _dust(
-    seed: int, substrate: Substrate, level: Image, columns_um: Axis, rows_um: Axis, pixel_um: float
+    seed: int,
+    substrate: Substrate,
+    level: Image,
+    columns_um: Axis,
+    rows_um: Axis,
+    pixel_um: float,
+    specks_per_um2: float,
 ) -> None:
     """Specks of about 1 to 3 px, in drifts: too small to be counted."""
     octave = int(np.floor(np.log2(pixel_um * 256)))
     for size in (octave, octave + 1):
         cell = 2.0**size
-        share = substrate.dust * cell**2 / (pixel_um**2 * level.size) / 2
+        share = specks_per_um2 * cell**2 / 2
         for ix, iy in _cells(columns_um, rows_um, cell):
             rng = np.random.default_rng([seed, 24, size % 2**32, ix % 2**32, iy % 2**32])
             count = int(rng.poisson(share * rng.gamma(0.6, 1 / 0.6)))

@@ -86,3 +86,15 @@ def sample(tile: Tile, columns: NDArray[np.float64], rows: NDArray[np.float64]) 
     return np.asarray(
         np.take(lines, x0 % edge, axis=1) * (1 - fx) + np.take(lines, (x0 + 1) % edge, axis=1) * fx
     )
+
+
+def enlarge(image: Image, step: int, shape: tuple[int, ...]) -> Image:
+    """Bilinear values between pixels that lie ``step`` apart, the first one at the corner."""
+    rows = np.minimum(np.arange(shape[0]) / step, image.shape[0] - 1)
+    columns = np.minimum(np.arange(shape[1]) / step, image.shape[1] - 1)
+    y0 = np.minimum(rows.astype(np.intp), image.shape[0] - 1)
+    x0 = np.minimum(columns.astype(np.intp), image.shape[1] - 1)
+    fy, fx = (rows - y0).astype(np.float32)[:, None], (columns - x0).astype(np.float32)
+    y1, x1 = np.minimum(y0 + 1, image.shape[0] - 1), np.minimum(x0 + 1, image.shape[1] - 1)
+    across = np.take(image, x0, axis=1) * (1 - fx) + np.take(image, x1, axis=1) * fx
+    return np.asarray(across[y0] * (1 - fy) + across[y1] * fy)

@@ -35,8 +35,10 @@ class TrueParticle:
         The same in each frame of the world that shows it.
     ecd_px
         Diameter of the circle of the visible area.
+    full_area_px
+        Area within the frame that it would have if nothing lay over it.
     visible_fraction
-        Visible over full area within the frame.
+        Visible over full area.
     contrast_to_noise
         Mean step of the noise-free grey level across its border over the standard deviation of the noise in
         an average over 3 x 3 pixels.
@@ -52,6 +54,7 @@ class TrueParticle:
     label: int
     particle_id: int
     ecd_px: float
+    full_area_px: int
     visible_fraction: float
     contrast_to_noise: float
     faint_border_fraction: float
@@ -110,6 +113,7 @@ def judge(
                 label,
                 particle_ids[label - 1],
                 float(ecd),
+                full_px[label - 1],
                 float(min(visible, 1.0)),
                 float(ratio),
                 float(faint_fraction),

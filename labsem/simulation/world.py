@@ -9,28 +9,13 @@ from threading import RLock
 import numpy as np
 from numpy.typing import NDArray
 
-from labsem.simulation.scene import Component, SceneParameters, powder_scene
-from labsem.simulation.shapes import HEIGHTS, REACH
+from labsem.simulation.bodies import Body, Member, Particle, make_body
+from labsem.simulation.powders import powder_scene
+from labsem.simulation.scene import SceneParameters
+from labsem.simulation.shapes import REACH
 
 TRIES = 14
 """Places that are tried for a body before it is piled on others or left out."""
-
-
-@dataclass(frozen=True)
-class Particle:
-    """One particle: centre, height of its underside, radius (half its nominal diameter), its own seed."""
-
-    x_um: float
-    y_um: float
-    base_um: float
-    radius_um: float
-    component: int
-    seed: int
-
-    @property
-    def particle_id(self) -> int:
-        """The same in every frame that shows it (63 bits, from its cell and rank)."""
-        return self.seed
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,10 @@ class World:
     def reach_um(self) -> float:
         """Largest distance from a body's centre to its outline."""
         return max(
-            0.5 * c.largest_um * REACH[c.shape] * (1.0 if c.primaries == 1 else 1.2 * c.primaries**0.5 + 1)
+            0.5
+            * c.sizes.largest_um
+            * REACH[c.shape]
+            * (1.0 if c.primaries == 1 else 1.2 * c.primaries**0.5 + 1)
             for c in self.scene.components
         )
 
@@ -88,10 +76,7 @@ class World:
 
     @cached_property
     def _mean_area_um2(self) -> float:
-        areas = [
-            np.pi / 4 * c.median_um**2 * np.exp(2 * np.log(c.sigma_g) ** 2) * c.primaries
-            for c in self.scene.components
-        ]
+        areas = [np.pi / 4 * c.sizes.mean_square_um2 * c.primaries for c in self.scene.components]
         return float(np.dot(self._shares, areas))
 
     def particles(self, x0_um: float, y0_um: float, x1_um: float, y1_um: float) -> list[Particle]:
@@ -101,7 +86,7 @@ class World:
         for iy in range(int(np.floor((y0_um - reach) / cell)), int(np.floor((y1_um + reach) / cell)) + 1):
             for ix in range(int(np.floor((x0_um - reach) / cell)), int(np.floor((x1_um + reach) / cell)) + 1):
                 for particle in self._cell(ix, iy).particles:
-                    extent = particle.radius_um * REACH[self.scene.components[particle.component].shape]
+                    extent = particle.extent_um(self.scene.components[particle.component])
                     if (
                         x0_um - extent < particle.x_um < x1_um + extent
                         and y0_um - extent < particle.y_um < y1_um + extent
@@ -132,41 +117,36 @@ class World:
         own_from = len(bodies)
         particles: list[Particle] = []
         corner = np.array([ix, iy]) * self.cell_um
-        for component, diameter, place in self._drawn(rng, ix, iy):
-            members, radius = self._body(rng, component, diameter)
-            top = max(m[2] + m[3] * HEIGHTS[self.scene.components[component].shape] for m in members)
-            where = place if place is not None else self._place(rng, bodies, own_from, corner, radius)
+        for index, body, place in self._drawn(rng, ix, iy):
+            where = place if place is not None else self._place(rng, bodies, own_from, corner, body.radius_um)
             if where is None:
                 continue
             x, y, base = where
-            bodies = np.vstack([bodies, [x, y, radius, base + top]])
-            for dx, dy, dz, r in members:
-                seed = int(rng.integers(1, 2**63))
-                particles.append(Particle(x + dx, y + dy, base + dz, r, component, seed))
+            bodies = np.vstack([bodies, [x, y, body.radius_um, base + body.top_um]])
+            particles += body.particles(rng, index, self.scene.components[index], x, y, base)
         return _Cell(tuple(particles), bodies[own_from:])
 
     def _drawn(
         self, rng: np.random.Generator, ix: int, iy: int
-    ) -> list[tuple[int, float, tuple[float, float, float] | None]]:
-        """Component, diameter and, in a lattice, place of the bodies of a cell, the largest first."""
+    ) -> list[tuple[int, Body, tuple[float, float, float] | None]]:
+        """Component, body and, in a lattice, place of what lies in a cell, roughly the largest first."""
         if self.scene.layout == "lattice":
             return self._lattice(rng, ix, iy)
         count = rng.poisson(self.scene.coverage * self.cell_um**2 / self._mean_area_um2)
         which = rng.choice(len(self._shares), size=count, p=self._shares)
-        diameters = [self._diameter(rng, self.scene.components[int(k)]) for k in which]
-        order = np.argsort(diameters)[::-1]
-        return [(int(which[i]), diameters[i], None) for i in order]
-
-    def _diameter(self, rng: np.random.Generator, component: Component) -> float:
-        return float(component.median_um * component.sigma_g ** np.clip(rng.standard_normal(), -2.2, 2.2))
+        drawn = [(int(k), make_body(rng, self.scene.components[int(k)], 0.95 * self.reach_um)) for k in which]
+        # What comes later lies on top of what came first, so the order is not strict.
+        size = np.array([body.radius_um for _, body in drawn]) * np.exp(0.3 * rng.standard_normal(count))
+        return [(*drawn[i], None) for i in np.argsort(-size)]
 
     def _lattice(
         self, rng: np.random.Generator, ix: int, iy: int
-    ) -> list[tuple[int, float, tuple[float, float, float] | None]]:
+    ) -> list[tuple[int, Body, tuple[float, float, float] | None]]:
         component = self.scene.components[0]
-        pitch = component.median_um * 1.03
+        median_um = component.sizes.typical_um
+        pitch = median_um * 1.03
         rise = pitch * 3**0.5 / 2
-        bodies: list[tuple[int, float, tuple[float, float, float] | None]] = []
+        bodies: list[tuple[int, Body, tuple[float, float, float] | None]] = []
         for row in range(
             int(np.ceil(iy * self.cell_um / rise)), int(np.ceil((iy + 1) * self.cell_um / rise))
         ):
@@ -176,36 +156,10 @@ class World:
             for column in range(first, last):
                 dx, dy = rng.normal(0, 0.015 * pitch, 2)
                 if rng.random() > 0.04:
-                    diameter = component.median_um * (1 + float(np.clip(rng.normal(0, 0.02), -0.05, 0.03)))
-                    place = (column * pitch + shift + dx, row * rise + dy, 0.0)
-                    bodies.append((0, diameter, place))
+                    r = 0.5 * median_um * (1 + float(np.clip(rng.normal(0, 0.02), -0.05, 0.03)))
+                    body = Body([Member(0.0, 0.0, r, r)], r, 2 * r)
+                    bodies.append((0, body, (column * pitch + shift + dx, row * rise + dy, 0.0)))
         return bodies
-
-    def _body(
-        self, rng: np.random.Generator, component: int, diameter_um: float
-    ) -> tuple[list[tuple[float, float, float, float]], float]:
-        """Members (x, y, base, radius) relative to the body's centre, and the radius that it occupies."""
-        parameters = self.scene.components[component]
-        radius = diameter_um / 2
-        if parameters.primaries == 1:
-            return [(0.0, 0.0, 0.0, radius)], radius
-        count = int(np.clip(rng.poisson(parameters.primaries), 2, 3 * parameters.primaries))
-        members = [(0.0, 0.0, radius, radius)]  # here z is the centre's
-        for _ in range(6 * count):
-            if len(members) == count:
-                break
-            r = self._diameter(rng, parameters) / 2
-            x, y, z, other = members[int(rng.integers(len(members)))]
-            azimuth, rise = rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.75)
-            away = (r + other) * 0.97
-            flat = away * (1 - rise**2) ** 0.5
-            new = (x + flat * np.cos(azimuth), y + flat * np.sin(azimuth), max(z + away * rise, r), r)
-            apart = [np.linalg.norm(np.subtract(new[:3], m[:3])) > 0.85 * (r + m[3]) for m in members]
-            if all(apart) and np.hypot(new[0], new[1]) + r < self.reach_um * 0.95:
-                members.append(new)
-        centre = np.mean(members, axis=0)
-        placed = [(m[0] - centre[0], m[1] - centre[1], m[2] - m[3], m[3]) for m in members]
-        return placed, max(float(np.hypot(m[0], m[1])) + m[3] for m in placed) * 0.85
 
     def _place(
         self,

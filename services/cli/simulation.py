@@ -22,6 +22,20 @@ class SimulatedRegime(StrEnum):
     BOTH = "both"
 
 
+class ImageFormat(StrEnum):
+    """File format of simulated images."""
+
+    PNG = "png"
+    TIFF = "tiff"
+
+
+class Bits(StrEnum):
+    """Bits of a pixel."""
+
+    EIGHT = "8"
+    SIXTEEN = "16"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("simulate")(simulate)
@@ -34,10 +48,19 @@ def simulate(
     regime: Annotated[SimulatedRegime, typer.Option(help="Magnification.")] = SimulatedRegime.BOTH,
     width_px: Annotated[int, typer.Option(min=64, help="Width of a frame.")] = 1024,
     height_px: Annotated[int, typer.Option(min=64, help="Height of a frame.")] = 768,
+    file_format: Annotated[
+        ImageFormat, typer.Option("--format", help="tiff: as a Phenom writes it, with its acquisition.")
+    ] = ImageFormat.PNG,
+    bits: Annotated[Bits, typer.Option(help="Bits of a pixel.")] = Bits.EIGHT,
+    databar: Annotated[bool, typer.Option("--databar", help="Add a data bar below (TIFF only).")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also a JPEG of the first twelve, side by side.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a labelled data set of simulated frames (images, masks, uncertain, metadata.csv)."""
-    from labsem.simulation import write_dataset
+    """Write a labelled data set of simulated frames (images, masks, uncertain, metadata.csv, particles.csv)."""
+    from labsem.simulation import SIMULATOR_VERSION, write_dataset
+    from labsem.simulation.sheet import write_sheet
 
     quiet_logging()
     try:
@@ -49,11 +72,22 @@ def simulate(
                 regime.value,
                 width_px,
                 height_px,
+                file_format=file_format.value,
+                bits=8 if bits is Bits.EIGHT else 16,
+                databar=databar,
                 progress=lambda done, total: update(done, total),
             )
+            if sheet is not None:
+                write_sheet(sheet, written)
     except (ValueError, OSError) as error:
         fail(str(error))
     if as_json:
-        print_json({"folder": str(out), "images": [str(path) for path in written]})
+        print_json(
+            {
+                "folder": str(out),
+                "images": [str(path) for path in written],
+                "simulator_version": SIMULATOR_VERSION,
+            }
+        )
     else:
-        show(f"{len(written)} labelled frames in {out}")
+        show(f"{len(written)} labelled frames in {out} (simulator version {SIMULATOR_VERSION})")

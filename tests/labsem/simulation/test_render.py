@@ -10,8 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from labsem.simulation import Component, SceneParameters, Substrate, View, World, render
-from labsem.simulation.optics import blur, blur_sigma_px
+from labsem.simulation import (
+    Component,
+    LogNormal,
+    Look,
+    Material,
+    SceneParameters,
+    Substrate,
+    View,
+    World,
+    backscatter_coefficient,
+    render,
+)
+from labsem.simulation.materials import POWDERS
+from labsem.simulation.optics import blur, blur_sigma_px, probe_nm
 from labsem.simulation.scene import SHAPES
 from labsem.simulation.shapes import OUTSIDE, REACH, height_map
 
@@ -55,6 +67,12 @@ def test_labels_are_those_of_the_particles(frame):
     areas = np.bincount(frame.labels.ravel())[1:]
     np.testing.assert_allclose([p.ecd_px for p in frame.particles], 2 * np.sqrt(areas / np.pi))
     assert all(0 < p.visible_fraction <= 1 for p in frame.particles)
+    full = np.array([p.full_area_px for p in frame.particles])
+    np.testing.assert_allclose(areas / full, [p.visible_fraction for p in frame.particles], atol=1e-6)
+    for label, (x0, y0, x1, y1) in enumerate(frame.boxes, start=1):
+        inside = frame.labels[y0:y1, x0:x1] == label
+        assert inside.sum() == areas[label - 1]
+        assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
 
 
 def test_uncertain_labels_are_those_that_are_not_certain(frame):
@@ -86,13 +104,19 @@ def test_a_particle_lies_at_the_same_place_at_another_field_width(world, frame):
         np.testing.assert_allclose(near[key], wide[key], atol=1.5 * VIEW.pixel_um)
 
 
-def test_neighbouring_frames_join(world):
-    """The right half of one view is the left half of the next, but for the seam's blur."""
-    left = render(world, replace(VIEW, x_mm=0.0))
-    right = render(world, replace(VIEW, x_mm=0.1))
+@pytest.mark.parametrize("detector", ["sed", "bsd"])
+def test_neighbouring_frames_join(world, detector):
+    """The right half of one view is the left half of the next, in labels and in grey values up to the noise."""
+    view = replace(VIEW, detector=detector, dwell_time_ns=1e6, vibration_nm=0.0)
+    left, right = (render(world, replace(view, x_mm=x_mm)) for x_mm in (0.0, 0.1))
     here, there = left.labels[:, 160:] > 0, right.labels[:, :160] > 0
     assert here.any()
     assert np.mean(here != there) < 0.01
+    step = np.abs(left.pixels[:, 160:].astype(int) - right.pixels[:, :160])
+    assert np.quantile(step, 0.99) <= 2
+    # Where the left frame ends and the right one begins, shadows and blur come in from outside.
+    assert step[:, :8].mean() < 1
+    assert step[:, -8:].mean() < 1
 
 
 def test_particles_stand_out_from_their_surroundings(frame):
@@ -102,7 +126,7 @@ def test_particles_stand_out_from_their_surroundings(frame):
 
 
 def test_what_is_on_the_tape_is_no_particle():
-    component = Component("sphere", 5.0)
+    component = Component("sphere", LogNormal(5.0))
     tape = Substrate(features_per_field=40.0, relief=1.2, level=0.4)
     world = World(3, SceneParameters((component,), coverage=1e-6, substrate=tape))
     view = replace(VIEW, dwell_time_ns=4000.0)
@@ -142,13 +166,53 @@ def test_longer_dwell_and_more_averages_give_less_noise(world, slower):
 def test_astigmatism_blurs_one_axis_more():
     point = np.zeros((81, 81), np.float32)
     point[40, 40] = 1
-    spread, sigma = blur(point, np.zeros_like(point), 0.5, defocus_um=200.0, astigmatism_um=400.0)
+    spread, sigma = blur(point, np.zeros_like(point), 0.5, 5.0, 200.0, 400.0, 10.0)
     away = np.arange(81) - 40
     down, across = ((spread.sum(axis=axis) * away**2).sum() ** 0.5 for axis in (1, 0))
-    assert across == pytest.approx(blur_sigma_px(0.0, 0.5), rel=0.05)
-    assert down == pytest.approx(blur_sigma_px(400.0, 0.5), rel=0.05)
+    assert across == pytest.approx(blur_sigma_px(0.0, 0.5, 10.0), rel=0.05)
+    assert down == pytest.approx(blur_sigma_px(400.0, 0.5, 10.0), rel=0.05)
     assert spread.sum() == pytest.approx(1.0, abs=1e-3)
-    assert sigma == pytest.approx((down + across) / 2, rel=0.05)
+    assert np.mean(sigma) == pytest.approx((down + across) / 2, rel=0.05)
+
+
+def test_depth_of_field_blurs_what_is_higher():
+    edge = np.zeros((60, 120), np.float32)
+    edge[30:] = 1
+    height = np.zeros_like(edge)
+    height[:, 60:] = 1000  # px of 0.5 um
+    blurred, sigma = blur(edge, height, 0.5, 500.0, 0.0, 0.0, 10.0)
+    low, high = (np.abs(np.diff(blurred[:, column])).max() for column in (20, 100))
+    assert low > 1.5 * high
+    assert sigma[30, 100] > 1.5 * sigma[30, 20]
+
+
+def test_the_probe_narrows_with_voltage_and_matters_at_high_magnification(world):
+    assert probe_nm(5.0) > probe_nm(10.0) > probe_nm(15.0) > 5
+    near = replace(VIEW, hfw_um=3.0, dwell_time_ns=1e5)
+    wide = blur_sigma_px(0.0, 0.001, 5.0) / blur_sigma_px(0.0, 0.001, 15.0)
+    assert wide > 1.5
+    assert blur_sigma_px(0.0, 1.0, 5.0) == pytest.approx(blur_sigma_px(0.0, 1.0, 15.0), rel=1e-3)
+    slow, fast = (render(world, replace(near, accelerating_voltage_kv=kv)).pixels for kv in (2.0, 15.0))
+    assert not np.array_equal(slow, fast)
+
+
+def test_backscattering_follows_the_mean_atomic_number():
+    """Reuter's fit gives the coefficients that Goldstein et al. print for carbon, silicon, copper and gold."""
+    for z, eta in ((6, 0.06), (14, 0.165), (29, 0.305), (79, 0.49)):
+        assert backscatter_coefficient(z) == pytest.approx(eta, abs=0.015)
+    levels = [Component("sphere", LogNormal(5), material=m).level("bsd") for m in POWDERS]
+    assert levels == sorted(levels)
+
+
+def test_composition_shows_under_the_backscatter_detector_alone():
+    def contrast(atomic_number, detector):
+        component = Component("plate", LogNormal(12.0), material=Material("m", atomic_number))
+        scene = SceneParameters((component,), look=Look(edge=0.3), substrate=Substrate(dust=0.0))
+        frame = render(World(4, scene), replace(VIEW, detector=detector, dwell_time_ns=1e5))
+        return frame.pixels[frame.labels > 0].mean()
+
+    assert contrast(30, "bsd") > 1.8 * contrast(12, "bsd")
+    assert contrast(30, "sed") == contrast(12, "sed")
 
 
 def test_detectors_differ(world, frame):
@@ -167,7 +231,7 @@ def test_detectors_differ(world, frame):
 def test_a_shape_fits_its_box_and_is_about_its_size(shape, seed, warp, satellites):
     reach = REACH[shape]
     axis = np.linspace(-reach, reach, 61)
-    component = Component(shape, 10.0, warp=warp, satellites=satellites)
+    component = Component(shape, LogNormal(10.0), warp=warp, satellites=satellites)
     height, shade = height_map(component, seed, axis, axis)
     inside = height != OUTSIDE
     assert np.isfinite(height).all()
@@ -189,7 +253,15 @@ def test_any_view_has_its_size_and_a_consistent_truth(seed, x, y, hfw):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"hfw_um": 0.0}, {"width_px": 4}, {"frame_averages": 0}, {"dwell_time_ns": -1.0}]
+    "wrong",
+    [
+        {"hfw_um": 0.0},
+        {"width_px": 4},
+        {"frame_averages": 0},
+        {"dwell_time_ns": -1.0},
+        {"bits": 12},
+        {"vignetting": 2.0},
+    ],
 )
 def test_an_impossible_view_is_refused(wrong):
     with pytest.raises(ValueError, match="view"):
