@@ -178,7 +178,7 @@ def d50_scatter(reports: Reports) -> bytes | None:
     for panel in axes:
         panel.plot(line, line, color=_GUIDE, linewidth=1)
         panel.fill_between(line, line * 0.95, line * 1.05, color=_GUIDE, alpha=0.25, linewidth=0)
-        panel.set(xlim=line, ylim=line)
+        panel.set(xlim=line, ylim=line, aspect="equal")
         for axis in (panel.xaxis, panel.yaxis):
             _plain_ticks(axis)
     return _png(figure)

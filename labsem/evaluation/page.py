@@ -20,7 +20,7 @@ from labsem.training.datasets import LabelledImage
 
 PAGE = "index.html"
 OVERLAYS = "overlays"
-SHOWN = 4
+SHOWN = 3
 """So many of the best and of the worst images are in the page itself; the others lie beside it."""
 
 _CHARTS = (
@@ -127,7 +127,11 @@ def _best_and_worst(
         found = [(row, overlays.path(model, row.id)) for row in rows]
         pictures.append(
             [
-                {"row": row, "source": _embedded((folder / path).read_bytes(), "jpeg")}
+                {
+                    "row": row,
+                    "path": path,
+                    "source": _embedded((folder / path).read_bytes(), "jpeg"),
+                }
                 for row, path in found
                 if path is not None
             ]

@@ -55,7 +55,7 @@ def test_a_page_for_two_models(tmp_path, images, candidates):
     assert "two &lt;images&gt;" in page
     assert not re.findall(r'(?:src|href)="(?:https?:|/|file:)', page)
     links = re.findall(r'href="(overlays/[^"]+)"', page)
-    assert len(links) == 4
+    assert len(links) == 8 and len(set(links)) == 4
     for link in links:
         assert (tmp_path / "page" / link.replace("%20", " ").replace("%26", "&")).is_file()
     assert page.count("data:image/png") == 4  # no frame of 50 particles: no chart of D50
