@@ -69,7 +69,7 @@ def test_fused_primaries_are_one_particle_and_necked_ones_are_their_own():
 
 def test_a_neck_fills_the_gap_between_primaries():
     """Seen from above, grown-together primaries cover what touching ones at the same places leave free."""
-    world, near = clusters(0.6), replace(VIEW, hfw_um=50.0)
+    world, near = clusters(0.6), replace(VIEW, width_px=900, height_px=660)
     with_necks = render(world, near).labels > 0
     for cell in world._cells.values():
         for particle in cell.particles:
