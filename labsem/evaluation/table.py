@@ -114,6 +114,7 @@ _FIGURES: tuple[tuple[str, Cell], ...] = (
     ("labelled particles", lambda r: _count(r.particles)),
     ("detections", lambda r: str(r.detections)),
     ("AJI+ (mean over images)", lambda r: _number(r.aji_plus, r.aji_plus_interval_95)),
+    ("AJI+ (spread over images, SD)", lambda r: _number(r.aji_plus_sd)),
     ("AJI+ (pooled)", lambda r: _number(r.aji_plus_pooled)),
     ("F1 at IoU 0.5 (mean over images)", lambda r: _number(r.f1, r.f1_interval_95)),
     ("precision", lambda r: _number(r.precision)),
@@ -186,5 +187,5 @@ _FIGURES: tuple[tuple[str, Cell], ...] = (
     ("clear particles found", lambda r: _number(r.clear_recall)),
     ("holes taken for particles", lambda r: _count(r.holes_taken)),
     ("images out of distribution", lambda r: _count(r.images_out_of_distribution or None)),
-    ("seconds for an image", lambda r: f"{r.seconds / max(r.images, 1):.2f}"),
+    ("seconds for an image", lambda r: f"{r.seconds / max(r.images, 1):.2f}" if r.seconds else None),
 )
