@@ -95,14 +95,12 @@ def _against_header(path: Path, manifest: Manifest, header: dict[str, Any]) -> l
 
 
 def count_numbers(weights: Path) -> int | None:
-    """How many numbers the network's tensors hold; None where the file is missing.
-
-    Raises
-    ------
-    WeightsError
-        Where it is no safetensors file.
-    """
+    """How many numbers the network's tensors hold; None where the file is missing or no safetensors file."""
     if not weights.is_file():
         return None
-    tensors = {name: one for name, one in read_header(weights).items() if not name.startswith(("__", "ood."))}
+    try:
+        header = read_header(weights)
+    except WeightsError:
+        return None
+    tensors = {name: one for name, one in header.items() if not name.startswith(("__", "ood."))}
     return sum(int(math.prod(one["shape"])) for one in tensors.values())

@@ -167,6 +167,7 @@ def train(
     from services.workers import run_in_worker
 
     quiet_logging("info")
+    weights = _weights(weight or [])
     for folder in data:
         read_dataset(folder)  # what cannot be used is said before a process starts
     job = TrainingJob(
@@ -178,7 +179,7 @@ def train(
             "steps": steps,
             "simulated": simulated,
             "simulated_seed": simulated_seed,
-            "data_weights": _weights(weight or []),
+            "data_weights": weights,
             "leave_out_judged": leave_out_judged,
             "start_from": start_from,
             "resume": resume,

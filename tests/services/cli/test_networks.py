@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from labsem.networks.registry import ARCHITECTURES
+from services.cli.training import ArchitectureChoice
 from services.workers import run_in_worker
 
 COUNTING = """
@@ -30,6 +32,36 @@ def test_worker_reports_and_answers(tmp_path, monkeypatch):
     assert seen == [(0, 3), (1, 3), (2, 3)]
     with pytest.raises(ValueError, match="4 is too many"):
         run_in_worker(counted, 4)
+
+
+ENDLESS = """
+import time
+
+def endless(report, left):
+    try:
+        while True:
+            report("step", 0)
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        left.touch()
+        raise RuntimeError("left in order") from None
+"""
+
+
+def test_ctrl_c_lets_a_worker_leave_its_work_in_order(tmp_path, monkeypatch):
+    (tmp_path / "endless_for_workers.py").write_text(ENDLESS)
+    monkeypatch.syspath_prepend(tmp_path)
+    endless = import_module("endless_for_workers").endless
+    pressed = []
+
+    def press(*_message):
+        if not pressed:
+            pressed.append(True)
+            raise KeyboardInterrupt
+
+    with pytest.raises(RuntimeError, match="left in order"):
+        run_in_worker(endless, tmp_path / "left", progress=press)
+    assert (tmp_path / "left").exists()
 
 
 def test_evaluation_of_a_labelled_folder(labsem, tmp_path):
@@ -56,7 +88,18 @@ def test_evaluation_of_a_labelled_folder(labsem, tmp_path):
     assert missing.code == 1 and missing.stderr.count("Traceback") == 0
 
 
+def test_the_architectures_offered_are_those_of_the_registry():
+    assert tuple(ArchitectureChoice) == ARCHITECTURES
+
+
 def test_training_says_what_is_missing(labsem, tmp_path):
     ended = labsem("train", "--data", tmp_path / "none", "--out", tmp_path / "out", "--steps", "1")
     assert ended.code == 1
     assert str(tmp_path / "none") in ended.stderr and "Traceback" not in ended.stderr
+    for wrong in (
+        ("--architecture", "resnet"),
+        ("--weight", "powders"),
+        ("--weight", "=2"),
+        ("--mosaic", "2"),
+    ):
+        assert labsem("train", "--data", tmp_path, "--out", tmp_path / "out", *wrong).code == 2
