@@ -17,6 +17,7 @@ from torchvision.ops import nms
 from labsem.networks.combination import Cell, resample_masks
 from labsem.networks.losses import expected_confidence
 from labsem.networks.manifest import Input
+from labsem.networks.novelty import describe
 from labsem.networks.scaling import at_scale, scale_factor
 from labsem.networks.trainable import DetectionNetwork
 from labsem.networks.views import View, tile_views, whole_view
@@ -30,8 +31,8 @@ TILED_FROM = 1.25
 SURE = 0.5
 """Objectness of the detections whose median size is a frame's typical one."""
 
-SAME_LOOK = 0.2
-"""A second look whose factor differs by less than this share from the first one's is not taken."""
+CLOSER_BY = 1.2
+"""A second look enlarges at least so much more than the first."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,6 @@ class Detections:
     objectness, expected_confidence, mask_certainty
         (N,): foreground probability, expected bin centre of the uncertainty head, and mean distance of the mask's
         probabilities from one half, times two.
-    pooled
-        Features of the first look at the whole frame, for the question whether it is unlike the training.
     certain
         (N,) by the network's own rule; None where the calibrated confidence decides.
     """
@@ -61,7 +60,6 @@ class Detections:
     objectness: NDArray[np.float64]
     expected_confidence: NDArray[np.float64]
     mask_certainty: NDArray[np.float64]
-    pooled: NDArray[np.float64]
     certain: NDArray[np.bool_] | None = None
 
     @cached_property
@@ -94,7 +92,7 @@ class Detections:
 
 
 def merge(parts: list[Detections], nms_iou: float) -> Detections:
-    """Detections of several views of one frame, best first, each particle once; ``pooled`` is the first view's."""
+    """Detections of several views of one frame, best first, each particle once."""
     certain = [part.certain for part in parts if part.certain is not None]
     together = replace(
         parts[0],
@@ -112,9 +110,9 @@ def merge(parts: list[Detections], nms_iou: float) -> Detections:
 class Detector:
     """One network on one frame: normalisation, views at their scales, detection.
 
-    A frame is looked at as a whole, enlarged or reduced as the manifest's input says. A second look, enlarged or
-    reduced so that the typical particle has the size at which the network sees best, takes the place of the first. A
-    frame much larger than a tile is looked at in tiles at full resolution too.
+    A frame is looked at as a whole, enlarged or reduced as the manifest's input says. Where its particles turn out to
+    be small, a second look, enlarged until the typical one has the size that the network sees best, takes the place of
+    the first. A frame much larger than a tile is looked at in tiles at full resolution.
     """
 
     def __init__(self, network: DetectionNetwork, *, precision: Precision = "auto") -> None:
@@ -151,11 +149,9 @@ class Detector:
             box_margin=scale.box_margin,
         )
         first = self._look(grey, whole_view(height, width, factor), ask)
-        closer = 1.0 if large else _second_factor(first.sides_px[first.objectness > SURE], factor, scale)
-        if abs(closer / factor - 1) < SAME_LOOK:
+        closer = 1.0 if large else _closer_factor(first.sides_px[first.objectness > SURE], factor, scale)
+        if closer < factor * CLOSER_BY:
             return first
-        if closer < factor:
-            return replace(self._look(grey, whole_view(height, width, closer), ask), pooled=first.pooled)
         # What the closer look shows too large, and no tile can hold whole, comes from the first one.
         limit_px = scale.tile_overlap_px / closer
         parts = [first.take(first.longest_px > limit_px / 2)]
@@ -169,13 +165,17 @@ class Detector:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Objectness and expected bin centre (N,) at boxes (N, 4), x0 y0 x1 y1 in pixels of the frame (H, W)."""
         factor = scale_factor(*pixels.shape, scale)
-        if len(boxes):
-            factor = _second_factor(_sides_px(boxes), factor, scale)
+        if scale.typical_side_px and len(boxes):
+            factor = _closer_factor(_sides_px(boxes), factor * scale.first_look, scale)
         image = at_scale(normalise(pixels, grey_levels(pixels)), factor)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._half):
             found = self._network.at_boxes(image, torch.from_numpy(boxes * factor).float().reshape(-1, 4))
         expected = expected_confidence(found["confidence_logits"].float())
         return found["scores"].double().numpy(), expected.double().numpy()
+
+    def describe(self, grey: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Description (F,) of a frame's grey values (H, W) in [0, 1], by which one unlike the training is told."""
+        return describe(self._network.backbone, grey)
 
     def _look(
         self, grey: NDArray[np.float32], view: View, ask: Callable[[Tensor], dict[str, Tensor]]
@@ -194,7 +194,6 @@ class Detector:
             objectness=found["scores"].double().numpy(),
             expected_confidence=expected_confidence(found["confidence_logits"].float()).double().numpy(),
             mask_certainty=((masks - 0.5).abs().mean(dim=(1, 2)) * 2).double().numpy(),
-            pooled=found["pooled"].double().numpy(),
             certain=found["certain"].numpy() if "certain" in found else None,
         )
 
@@ -204,14 +203,16 @@ def _sides_px(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return sides
 
 
-def _second_factor(sides_px: NDArray[np.float64], factor: float, scale: Input) -> float:
-    """By how much a second look enlarges a frame of such particles; the first look's factor where there is none."""
+def _closer_factor(sides_px: NDArray[np.float64], factor: float, scale: Input) -> float:
+    """By how much a second look enlarges a frame of such particles; the first look's factor where there is none.
+
+    Small particles are seen better enlarged; for large ones the first look, reduced, is as good or better.
+    """
     if not scale.typical_side_px:
         return factor
     if not len(sides_px):
         return factor / scale.first_look
-    wanted = scale.typical_side_px / float(np.median(sides_px))
-    return min(max(wanted, scale.second_look_min), scale.second_look_max)
+    return min(max(scale.typical_side_px / float(np.median(sides_px)), factor), scale.second_look_max)
 
 
 def _closer_views(height: int, width: int, factor: float, scale: Input) -> list[View]:

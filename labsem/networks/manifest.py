@@ -91,12 +91,11 @@ class Input(_Part):
     typical_side_px: float = Field(
         default=0.0,
         ge=0,
-        description="size at which the network sees a frame's typical particle in a second look; 0: one look",
+        description="size to which a second look enlarges a frame's typical particle; 0: one look",
     )
     first_look: float = Field(
         default=0.5, gt=0, le=1, description="how much smaller the first of two looks is than a single one"
     )
-    second_look_min: float = Field(default=0.3, gt=0, le=1, description="least factor of the second look")
     second_look_max: float = Field(default=2.0, ge=1, le=4, description="largest factor of the second look")
     refinements: int = Field(
         default=0, ge=0, le=3, description="how often the box head looks again at the boxes it found"
@@ -116,7 +115,7 @@ class Input(_Part):
 
 
 class OutOfDistribution(_Part):
-    """Limit on the squared Mahalanobis distance of pooled features, whose mean and precision lie with the weights."""
+    """Limit on :meth:`labsem.networks.novelty.Novelty.distance`, whose components lie with the weights."""
 
     limit: float
     fitted_on: str

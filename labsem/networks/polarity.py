@@ -17,6 +17,9 @@ GAP_PX = 2
 RING_PX = 10
 """The ground is looked at between these distances from a mask: past its edge brightening or shadow."""
 
+MAJORITY = 2.0
+"""Without it a frame says nothing of what is ground: where bright and dark are even, either may be the particles."""
+
 GROUND_MIN = 0.15
 """Share of the ring that must be bare ground; a particle among others is not compared with them."""
 
@@ -75,12 +78,12 @@ def is_ground(
 ) -> NDArray[np.bool_]:
     """Which detections are darker than their ground allows: contrast under ``least`` in a frame of bright particles.
 
-    A frame is one of bright particles where those brighter than their ground have more objectness together than
+    A frame is one of bright particles where those brighter than their ground have ``MAJORITY`` times the objectness of
     those that are darker.
     """
     known = ~np.isnan(contrast)
     bright = float(objectness[known & (contrast > 0)].sum())
     dark = float(objectness[known & (contrast <= 0)].sum())
-    if bright <= dark:
+    if bright <= MAJORITY * dark:
         return np.zeros(len(contrast), bool)
     return known & (contrast < least)
