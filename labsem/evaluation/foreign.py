@@ -45,12 +45,12 @@ class ForeignFrame:
 
 def foreign_frames(count: int = FOREIGN_FRAMES, seed: int = 0) -> Iterator[ForeignFrame]:
     """Frames of all families in turn; frame k does not depend on ``count``."""
-    families = list(_FAMILIES)
+    families = list(FAMILIES)
     for index in range(count):
         family = families[index % len(families)]
         rng = np.random.default_rng([seed, index, 97])
         height, width = SIZES_PX[rng.integers(len(SIZES_PX))]
-        grey = _FAMILIES[family](rng, height, width)
+        grey = FAMILIES[family](rng, height, width)
         yield ForeignFrame(f"{family}-{seed}-{index:03d}", family, _to_pixels(grey, rng))
 
 
@@ -171,7 +171,7 @@ def _stretched(value: Grey) -> Grey:
     return ((value - low) / max(high - low, 1e-9)).clip(0, 1)
 
 
-_FAMILIES: Final[dict[str, Callable[[np.random.Generator, int, int], Grey]]] = {
+FAMILIES: Final[dict[str, Callable[[np.random.Generator, int, int], Grey]]] = {
     "text": _text,
     "noise": _noise,
     "gradient": _gradient,

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from typing import ClassVar, Literal
 
 import timm
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
@@ -26,9 +25,6 @@ from labsem.networks.manifest import Objectness
 from labsem.networks.proposals import ProposalNetwork
 from labsem.networks.roi_heads import ParticleRoIHeads
 from labsem.networks.trainable import DetectionNetwork
-
-POOLED_LEVELS = ("P4", "P5")
-"""Levels whose mean features tell whether a frame is unlike the training."""
 
 
 class Architecture(BaseModel):
@@ -153,11 +149,11 @@ class ParticleNetwork(DetectionNetwork):
         refinements: int = 0,
         box_margin: float = 0.0,
     ) -> dict[str, Tensor]:
-        """Detections of one image, best first (see :meth:`ParticleRoIHeads.detect`), and its ``pooled`` features."""
+        """Detections of one image, best first (see :meth:`ParticleRoIHeads.detect`)."""
         pyramid = self.features(images)
         image_list = ImageList(images, [(images.shape[-2], images.shape[-1])])
         proposals, _ = self.rpn(image_list, _rpn_levels(pyramid))
-        detections = self.roi_heads.detect(
+        return self.roi_heads.detect(
             pyramid,
             proposals[0],
             image_list.image_sizes[0],
@@ -167,10 +163,6 @@ class ParticleNetwork(DetectionNetwork):
             refinements=refinements,
             box_margin=box_margin,
         )
-        detections["pooled"] = torch.cat(
-            [pyramid[name][0].float().mean(dim=(1, 2)) for name in POOLED_LEVELS]
-        )
-        return detections
 
     def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
         """``scores`` (M,) and ``confidence_logits`` (M, k) of one image at boxes (M, 4) x0 y0 x1 y1, px."""

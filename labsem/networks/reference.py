@@ -238,7 +238,6 @@ class ReferenceNetwork(DetectionNetwork):
         )
         if self.architecture.certainty_rule == "likeliest bin":
             detections["certain"] = is_likeliest_bin_certain(detections["confidence_logits"])
-        detections["pooled"] = torch.cat([pyramid[name][0].float().mean(dim=(1, 2)) for name in ("2", "3")])
         return detections
 
     def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from labsem.networks.combination import Combined, combine
 from labsem.networks.detector import Detections as Detections
@@ -25,6 +26,7 @@ from labsem.networks.manifest import (
     load_weights,
     verify,
 )
+from labsem.networks.novelty import PREFIX, Novelty
 from labsem.networks.polarity import ground_contrast, is_ground
 from labsem.networks.registry import build_network, read_architecture
 from labsem.networks.unet import UNet
@@ -40,8 +42,8 @@ class TrustAtBoxes(NamedTuple):
     objectness: NDArray[np.float64]
 
 
-Model = tuple[Manifest, Detector | MapPredictor, dict[str, NDArray[np.float64]]]
-"""A network with its manifest and the tensors that lie with its weights."""
+Model = tuple[Manifest, Detector | MapPredictor, Novelty | None]
+"""A network with its manifest and what tells a frame unlike its training."""
 
 
 class Segmenter:
@@ -74,9 +76,7 @@ class Segmenter:
         # A model of fewer regimes is the more particular one and wins.
         for manifest in sorted(list_manifests(folder), key=lambda each: -len(each.regimes)):
             tensors = load_weights(verify(manifest, folder))
-            extra = {
-                name: tensors.pop(name).double().numpy() for name in list(tensors) if name.startswith("ood.")
-            }
+            novelty = _take_novelty(tensors)
             network = build_network(read_architecture(manifest.architecture))
             try:
                 network.load_state_dict(tensors)
@@ -96,7 +96,7 @@ class Segmenter:
                     raise WeightsError(
                         f"{models[regime][0].name} and {manifest.name} both serve regime {regime.value}; remove one"
                     )
-                models[regime] = (manifest, detector, extra)
+                models[regime] = (manifest, detector, novelty)
         missing = [regime.value for regime in Regime if regime not in models]
         if missing:
             raise WeightsError(
@@ -123,7 +123,7 @@ class Segmenter:
 
     def segment(self, pixels: NDArray[np.uint8] | NDArray[np.uint16], regime: Regime) -> Segmentation:
         """Segment a frame (H, W)."""
-        manifest, detector, extra = self._models[regime]
+        manifest, detector, novelty = self._models[regime]
         calibration = manifest.regimes[regime]
         if isinstance(detector, MapPredictor):
             return parted_segmentation(detector.predict(pixels, calibration.input), calibration.watershed)
@@ -135,7 +135,11 @@ class Segmenter:
             nms_iou=thresholds.nms,
             detections_max=thresholds.detections_max,
         )
-        return to_segmentation(detections, calibration, extra)
+        return to_segmentation(
+            detections,
+            calibration,
+            out_of_distribution=_is_unlike_training(detector, detections, calibration, novelty),
+        )
 
     def trust_at(
         self, pixels: NDArray[np.uint8] | NDArray[np.uint16], boxes: NDArray[np.integer], regime: Regime
@@ -169,7 +173,8 @@ class Segmenter:
 def to_segmentation(
     detections: Detections,
     calibration: Calibration,
-    extra: dict[str, NDArray[np.float64]],
+    *,
+    out_of_distribution: bool = False,
 ) -> Segmentation:
     """Calibrate and combine detections of a frame."""
     confidence = apply_platt(calibration.confidence, logit(detections.expected_confidence)[:, None])
@@ -195,7 +200,7 @@ def to_segmentation(
         objectness=detections.objectness[combined.index],
         confidence=confidence[combined.index],
         mask_quality=quality[combined.index],
-        out_of_distribution=_is_unlike_training(detections.pooled, calibration, extra),
+        out_of_distribution=out_of_distribution,
         certain_by_rule=None if detections.certain is None else certain[combined.index],
     )
 
@@ -208,22 +213,19 @@ def _without_ground(combined: Combined, detections: Detections, least: float) ->
     return combined.take(~is_ground(contrast, detections.objectness[combined.index], least))
 
 
+def _take_novelty(tensors: dict[str, Tensor]) -> Novelty | None:
+    """What lies with a network's tensors to tell a frame unlike its training by; none in weights of old."""
+    own = {name: tensors.pop(name).double().numpy() for name in list(tensors) if name.startswith(PREFIX)}
+    return Novelty.from_tensors(own) if f"{PREFIX}basis" in own else None
+
+
 def _is_unlike_training(
-    pooled: NDArray[np.float64], calibration: Calibration, extra: dict[str, NDArray[np.float64]]
+    detector: Detector, detections: Detections, calibration: Calibration, novelty: Novelty | None
 ) -> bool:
-    if calibration.out_of_distribution is None:
+    if calibration.out_of_distribution is None or novelty is None:
         return False
-    return (
-        mahalanobis(pooled, extra["ood.mean"], extra["ood.precision"]) > calibration.out_of_distribution.limit
-    )
-
-
-def mahalanobis(
-    pooled: NDArray[np.float64], mean: NDArray[np.float64], precision: NDArray[np.float64]
-) -> float:
-    """Squared distance of (C,) features from those of the training."""
-    off = pooled - mean
-    return float(off @ precision @ off)
+    distance = novelty.distance(detector.describe(detections.grey)[None])[0]
+    return bool(distance > calibration.out_of_distribution.limit)
 
 
 def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -72,8 +72,7 @@ class DetectionNetwork(TrainableNetwork):
         -------
         dict
             ``boxes`` (M, 4) x0 y0 x1 y1 px; ``scores`` (M,) objectness; ``confidence_logits`` (M, k); ``masks``
-            (M, S, S) mask probabilities; ``pooled`` (C,) mean features of the frame; and ``certain`` (M,) where the
-            network has a rule of its own for that.
+            (M, S, S) mask probabilities; and ``certain`` (M,) where the network has a rule of its own for that.
         """
 
     @abc.abstractmethod

@@ -16,9 +16,9 @@ from scipy.optimize import minimize
 from labsem.evaluation.bootstrap import mean_interval
 from labsem.evaluation.detection import detection_floor_px, match
 from labsem.networks.detector import Detector
-from labsem.networks.manifest import Calibration, Input, OutOfDistribution, Platt, Thresholds
+from labsem.networks.manifest import Calibration, Input, Platt, Thresholds
 from labsem.networks.scaling import scale_factor
-from labsem.networks.segmenter import logit, mahalanobis
+from labsem.networks.segmenter import logit
 from labsem.training.atoms import Kept, ScoredFrame, score_frame
 from labsem.training.sampling import TrainingImage
 from labsem.training.thresholds import TRIALS, Score, score, score_overlaps, search_thresholds, segment
@@ -27,11 +27,11 @@ from schemas.morphology import Regime
 SCORE_MIN = 0.2
 NMS_IOU = 0.6
 INPUTS = (
+    Input(long_side_max_px=1920, long_side_min_px=512, typical_side_px=64),
+    Input(long_side_max_px=1920, long_side_min_px=512, typical_side_px=48),
     Input(long_side_max_px=1920, long_side_min_px=512),
-    Input(long_side_max_px=1920, long_side_min_px=768),
-    Input(long_side_max_px=1280, long_side_min_px=512),
 )
-"""Sizes at which frames may be brought before the network."""
+"""Sizes at which frames may be brought before the network: in two looks, or in one."""
 
 UNCALIBRATED = Platt(slopes=(1.0,), offset=0.0, fitted_on="nothing")
 JUDGED_MIN = 30
@@ -289,29 +289,3 @@ def _interval(values: NDArray[np.float64]) -> list[float] | None:
 
 def _rounded(value: float) -> float:
     return round(float(value), 4)
-
-
-def fit_out_of_distribution(
-    detector: Detector, training: Sequence[TrainingImage], validation: Sequence[TrainingImage], scale: Input
-) -> tuple[dict[str, NDArray[np.float64]], OutOfDistribution]:
-    """Mean and precision of pooled features over training images, and a limit that 1 % of validation images pass.
-
-    The covariance is shrunk towards its diagonal by a tenth; the squared distance is Mahalanobis's.
-    """
-    features = np.stack([_pooled(detector, image, scale) for image in training])
-    mean: NDArray[np.float64] = features.mean(axis=0)
-    covariance = np.cov(features, rowvar=False)
-    shrunk = 0.9 * covariance + 0.1 * np.diag(np.diag(covariance)) + 1e-6 * np.eye(len(mean))
-    precision: NDArray[np.float64] = np.linalg.inv(shrunk).astype(np.float64)
-    distances = [mahalanobis(_pooled(detector, image, scale), mean, precision) for image in validation]
-    limit = 1.1 * float(np.quantile(distances, 0.99))
-    return (
-        {"ood.mean": mean, "ood.precision": precision},
-        OutOfDistribution(
-            limit=limit, fitted_on=f"{len(training)} training, {len(validation)} validation images"
-        ),
-    )
-
-
-def _pooled(detector: Detector, image: TrainingImage, scale: Input) -> NDArray[np.float64]:
-    return detector.detect(image.grey, scale, score_min=0.99).pooled

@@ -298,7 +298,6 @@ def _read(path: Path, dataset: str, fold: int, image: LabelledImage, calibration
             objectness=stored["objectness"],
             expected_confidence=stored["expected_confidence"],
             mask_certainty=stored["mask_certainty"],
-            pooled=np.zeros(0),
         )
         return HeldOut(
             dataset=dataset,

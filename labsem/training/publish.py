@@ -27,8 +27,8 @@ from labsem.training.calibrate import (
     Progress,
     calibrate_regimes,
     figures,
-    fit_out_of_distribution,
 )
+from labsem.training.novelty import fit_novelty
 from labsem.training.sampling import TrainingImage
 from labsem.training.thresholds import TRIALS
 from schemas.base import utc_now
@@ -91,14 +91,13 @@ def publish(
     for regime, reached in metrics.items():
         log.info("regime calibrated", regime=regime, **reached)
     everything = {id(image): image for images in validation.values() for image in images}
-    reference = next(iter(found.values())).calibration
-    features, limit = fit_out_of_distribution(detector, training, list(everything.values()), reference.input)
+    novelty, limit = fit_novelty(detector, training, list(everything.values()))
     manifest = write_model(
         folder,
         name=name,
         version=version,
         network=network,
-        tensors=tensors | {key: torch.from_numpy(value).float() for key, value in features.items()},
+        tensors=tensors | {key: torch.from_numpy(value).float() for key, value in novelty.items()},
         regimes={
             regime: each.calibration.model_copy(update={"out_of_distribution": limit})
             for regime, each in found.items()

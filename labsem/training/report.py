@@ -90,7 +90,7 @@ def _overlays(found: Calibrated) -> list[dict[str, Any]]:
 def _overlay(found: Calibrated, place: int, kind: str) -> dict[str, Any]:
     frame, aji = found.frames[place], float(found.score.aji_plus[place])
     calibration = found.calibration.model_copy(update={"out_of_distribution": None})
-    segmentation = to_segmentation(frame.detections, calibration, {})
+    segmentation = to_segmentation(frame.detections, calibration)
     caption = f"{frame.image.id}: AJI+ {aji:.2f}, {len(frame.truth_ids)} labelled, {len(segmentation)} found"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "overlay.png"

@@ -90,7 +90,7 @@ def _by_overlap(network: DetectionNetwork, images: Sequence[TrainingImage]) -> V
             score_min=min(thresholds.omega, thresholds.psi),
             nms_iou=thresholds.nms,
         )
-        overlaps = find_overlaps(image.labels, to_segmentation(detections, PLAIN, {}).label_image)
+        overlaps = find_overlaps(image.labels, to_segmentation(detections, PLAIN).label_image)
         ajis.append(aji_sums(overlaps).value)
         f1s.append(match(overlaps).counts.f1)
     score = float(np.mean(ajis) + F1_SHARE * np.mean(f1s))

@@ -64,7 +64,7 @@ def test_a_published_model_loads_and_segments_as_it_was_calibrated(published, im
     assert (found.height_px, found.width_px) == images[7].grey.shape
     low = model.regimes[Regime.LOW]
     plain = low.calibration.model_copy(update={"out_of_distribution": None})
-    wanted = to_segmentation(low.frames[1].detections, plain, {})
+    wanted = to_segmentation(low.frames[1].detections, plain)
     assert len(found) == len(wanted) == len(low.kept[1].index) > 0
     assert np.array_equal(found.label_image, wanted.label_image)
     assert segmenter.model(Regime.HIGH) == model.manifest.reference()

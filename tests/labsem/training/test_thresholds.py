@@ -46,7 +46,6 @@ def _scene(seed: int, count: int) -> tuple[TrainingImage, Detections]:
         objectness=objectness,
         expected_confidence=rng.uniform(0.05, 0.95, len(corners)),
         mask_certainty=rng.uniform(0.2, 1, len(corners)),
-        pooled=np.zeros(4),
     )
     return TrainingImage(f"scene{seed}", (grey * 255).astype(np.uint8), labels, frozenset({1, 2})), detections
 
@@ -74,7 +73,7 @@ def _thresholds(draw) -> Thresholds:
 @given(st.integers(0, 10_000), st.integers(0, 12), _thresholds())
 def test_atoms_give_the_segmentation_of_inference(seed: int, count: int, thresholds: Thresholds) -> None:
     image, detections = _scene(seed, count)
-    segmentation = to_segmentation(detections, _calibration(thresholds), {})
+    segmentation = to_segmentation(detections, _calibration(thresholds))
     kept = segment(score_frame(image, detections, [thresholds.sigma]), thresholds, PLAIN, exact=True)
     assert detections.objectness[kept.index].tolist() == segmentation.objectness.tolist()
     wanted = find_overlaps(image.labels, segmentation.label_image)
@@ -98,7 +97,7 @@ def test_the_search_is_no_worse_than_its_start_and_repeats_itself() -> None:
             aji_sums(
                 find_overlaps(
                     frame.image.labels,
-                    to_segmentation(frame.detections, _calibration(found), {}).label_image,
+                    to_segmentation(frame.detections, _calibration(found)).label_image,
                 )
             ).value
             for frame in frames
