@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Literal
 
 import torch
@@ -107,6 +108,13 @@ def build_network(
     if isinstance(architecture, ReferenceArchitecture):
         return ReferenceNetwork(architecture)
     return ParticleNetwork(architecture)
+
+
+@cache
+def count_parameters(architecture: str | Architecture | ReferenceArchitecture | UNetArchitecture) -> int:
+    """How many parameters a network has; it is not built in memory."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build_network(architecture).parameters())
 
 
 def load_imagenet(network: TrainableNetwork) -> bool:

@@ -37,6 +37,7 @@ from schemas.morphology import Regime
 
 NAME = "joint"
 PLAN = "plan.json"
+MEASURED = "measured"
 REPORT = "comparison.json"
 
 Notify = Callable[[float, str], None]
@@ -182,8 +183,9 @@ def _finished(folder: Path, steps: int) -> Manifest | None:
 def _measure(
     folder: Path, manifest: Manifest, data: str, images: Sequence[LabelledImage], tell: Notify
 ) -> EvaluationReport:
-    """The report of a run on test images; once measured it is kept beside the weights."""
-    path = folder / f"{data}-{manifest.sha256[:12]}.json"
+    """The report of a run on test images; once measured it is kept."""
+    # In a folder of its own: what lies beside weights is read as a manifest.
+    path = folder / MEASURED / f"{data}-{manifest.sha256[:12]}.json"
     if path.is_file():
         kept = EvaluationReport.model_validate_json(path.read_bytes())
         if [row.id for row in kept.rows] == [image.id for image in images]:
@@ -194,5 +196,6 @@ def _measure(
         Regime.JOINT,
         progress=lambda done, total: tell(1.0, f"{data}, image {done} of {total}"),
     )
+    path.parent.mkdir(exist_ok=True)
     write_atomically(path, (report.model_dump_json(indent=2) + "\n").encode())
     return report

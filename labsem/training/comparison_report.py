@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from labsem.evaluation.bootstrap import mean_interval, paired_bootstrap
 from labsem.evaluation.report import Difference, EvaluationReport
 from labsem.networks.manifest import Manifest
-from labsem.networks.registry import build_network, named_architecture, recipe
+from labsem.networks.registry import count_parameters, named_architecture, recipe
 from labsem.training.options import CROP_PX
 
 ALL = "all"
@@ -101,7 +101,7 @@ def run_figures(
         steps=int(str(manifest.training["steps"])),
         batch=batch or recipe(architecture).batch,
         training_seconds=float(str(manifest.training["seconds"])),
-        parameters=sum(parameter.numel() for parameter in build_network(architecture).parameters()),
+        parameters=count_parameters(architecture),
         sha256=manifest.sha256,
         aji_plus={data: float(_rows(reports, data, "aji_plus").mean()) for data in (*reports, ALL)},
         f1={data: float(_rows(reports, data, "f1").mean()) for data in (*reports, ALL)},
