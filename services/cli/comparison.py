@@ -12,6 +12,7 @@ from services.cli.options import Json
 from services.cli.output import fail, print_json, stdout, table
 from services.cli.progress import progress_bar
 from services.cli.setup import quiet_logging
+from services.cli.training import ArchitectureChoice
 
 if TYPE_CHECKING:
     from labsem.training.comparison_report import ArchitectureComparison
@@ -30,7 +31,7 @@ def architectures(
     ],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each run.")],
     architecture: Annotated[
-        list[str] | None,
+        list[ArchitectureChoice] | None,
         typer.Option(help="May be given several times; default lite2 and unet-lite2."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each architecture.")] = 2,
@@ -47,9 +48,14 @@ def architectures(
     ] = 120,
     as_json: Json = False,
 ) -> None:
-    """Train architectures alike and compare them on test parts, by paired bootstrap over the same images."""
+    """Train architectures alike and compare them on test parts, by paired bootstrap over the same images.
+
+    Each learns from the same crops of the train parts in the same order for the same number of steps. What is
+    finished is kept: after Ctrl-C, or for more architectures and seeds, give the command again with the same --out.
+    """
     from pydantic import ValidationError
 
+    from labsem.training.train import TrainingInterruptedError
     from services.workers import run_in_worker
 
     quiet_logging("info")
@@ -61,14 +67,21 @@ def architectures(
         "crop_px": crop_px,
         "threshold_trials": threshold_trials,
     }
-    names = tuple(architecture or ("lite2", "unet-lite2"))
+    chosen = architecture or [ArchitectureChoice.LITE2, ArchitectureChoice.UNET_LITE2]
     try:
         with progress_bar("comparing") as update:
             result = run_in_worker(
-                _compare, given, out, names, seeds, progress=lambda done, text: update(done, 1.0, text)
+                _compare,
+                given,
+                out,
+                tuple(each.value for each in chosen),
+                seeds,
+                progress=lambda done, text: update(done, 1.0, text),
             )
     except ValidationError as error:
         raise typer.BadParameter("; ".join(item["msg"] for item in error.errors())) from error
+    except (KeyboardInterrupt, TrainingInterruptedError):
+        fail(f"interrupted; give the same command to go on from what is in {out}")
     except (ValueError, FloatingPointError) as error:
         fail(str(error))
     if as_json:
