@@ -52,6 +52,25 @@ def test_at_large_xi_the_minimum_leans_towards_the_weights_for_every_target() ->
     assert torch.allclose(minima[1], minima[0].flip(0), atol=2e-3)
 
 
+@given(
+    st.integers(0, 5),
+    st.floats(0.1, 6.0),
+    st.lists(st.floats(0.1, 5.0), min_size=6, max_size=6),
+)
+def test_the_minimum_is_the_weights_times_the_nearness(target: int, xi: float, weights: list[float]) -> None:
+    """So it tends to p proportional to w, whatever the target, as xi grows."""
+    distance = (torch.arange(6, dtype=torch.float64) - target).abs()
+    w = torch.tensor(weights, dtype=torch.float64)
+    logits = (w.log() - distance / xi)[None].requires_grad_()
+    label_uncertainty_loss(logits, torch.tensor([target]), xi=xi, weights=w).backward()
+    assert float(logits.grad.abs().max()) < 1e-9
+    apart = [
+        float((torch.softmax(w.log() - distance / width, 0) - w / w.sum()).abs().sum())
+        for width in (xi, 50 * xi)
+    ]
+    assert apart[1] < apart[0]
+
+
 @pytest.mark.parametrize("xi", [0.0, -1.0, 6.5, float("nan")])
 def test_xi_out_of_range_is_refused(xi: float) -> None:
     with pytest.raises(ValueError, match="xi must lie"):
