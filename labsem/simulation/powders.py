@@ -169,8 +169,8 @@ def _with_contrast(
 def _look(rng: np.random.Generator) -> Look:
     return Look(
         edge=float(rng.uniform(0.3, 2.2)),
-        edge_power=float(rng.uniform(1.0, 4.0)),
-        direction=float(rng.uniform(0.0, 0.4)),
+        edge_power=float(rng.uniform(0.7, 3.5)),
+        direction=float(rng.uniform(0.0, 0.5)),
         azimuth_rad=float(rng.uniform(0, 2 * np.pi)),
         occlusion=float(rng.uniform(0.2, 0.95)),
         charging=float(rng.uniform(0.03, 0.15)) if rng.random() < 0.5 else 0.0,

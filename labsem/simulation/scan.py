@@ -34,7 +34,7 @@ def charge(
     charged = image * insulating
     halo = ndimage.gaussian_filter(charged[::COARSE, ::COARSE], HALO_SHARE * image.shape[1] / COARSE)
     field = np.float32(6 * strength) * enlarge(np.asarray(halo), COARSE, image.shape)
-    field = np.where(insulating, 1 + field, 1 - np.minimum(field, np.float32(0.7)))
+    field = np.where(insulating, 1 + np.float32(0.4) * field, 1 - np.minimum(field, np.float32(0.7)))
     tail = lfilter([0.02], [1, -0.98], np.maximum(charged - np.float32(0.45), 0), axis=1).astype(np.float32)
     gain = ndimage.gaussian_filter1d(rng.standard_normal(len(image)), 1.5)[:, None] * 4.5
     bands = ndimage.gaussian_filter1d(rng.standard_normal(len(image)), 2.0)[:, None] * 0.15
