@@ -30,6 +30,8 @@ from schemas.morphology import ModelReference, Regime
 REGIME = Regime.LOW
 """The frames have an HFW of 480 um."""
 
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
 
 class At(BaseModel):
     """Medians on one frame.
@@ -179,11 +181,11 @@ class ReferenceNetwork:
             box_detections_per_img=max(detections, 1),
         ).eval()
 
-    def label_image(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def label_image(self, pixels: Pixels) -> NDArray[np.int32]:
         """(H, W) label image of (H, W) pixels."""
         return self._combined(*self._detections(pixels))
 
-    def seconds(self, pixels: NDArray[np.uint8]) -> tuple[float, float]:
+    def seconds(self, pixels: Pixels) -> tuple[float, float]:
         """Seconds to the label image, and to the detections whose masks are still 28 x 28."""
         begun = time.perf_counter()
         found = self._detections(pixels)
@@ -193,11 +195,12 @@ class ReferenceNetwork:
 
     @torch.inference_mode()
     def _detections(
-        self, pixels: NDArray[np.uint8]
+        self, pixels: Pixels
     ) -> tuple[list[dict[str, Tensor]], list[tuple[int, int]], tuple[int, int]]:
         """What torchvision's ``GeneralizedRCNN.forward`` does before its ``postprocess`` pastes the masks."""
         network = self._network
-        image = torch.from_numpy(pixels).float().div_(255)[None].expand(3, -1, -1)
+        grey = torch.from_numpy(pixels.astype(np.float32)).div_(np.iinfo(pixels.dtype).max)
+        image = grey[None].expand(3, -1, -1)
         images, _ = network.transform([image])
         features = network.backbone(images.tensors)
         proposals, _ = network.rpn(images, features)

@@ -164,7 +164,7 @@ class Detector:
         self, pixels: NDArray[np.uint8] | NDArray[np.uint16], boxes: NDArray[np.float64], scale: Input
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Objectness and expected bin centre (N,) at boxes (N, 4), x0 y0 x1 y1 in pixels of the frame (H, W)."""
-        factor = scale_factor(*pixels.shape, scale)
+        factor = scale_factor(pixels.shape[0], pixels.shape[1], scale)
         if scale.typical_side_px and len(boxes):
             factor = _closer_factor(_sides_px(boxes), factor * scale.first_look, scale)
         image = at_scale(normalise(pixels, grey_levels(pixels)), factor)

@@ -54,7 +54,8 @@ class FusedConv(nn.Module):
 
 
 def _fuses() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 def prepare_for_inference(network: nn.Module) -> None:
