@@ -31,6 +31,7 @@ from labsem.networks.polarity import ground_contrast, is_ground
 from labsem.networks.registry import build_network, read_architecture
 from labsem.networks.unet import UNet
 from labsem.networks.watershed import MapPredictor, parted_segmentation
+from labsem.normalisation import grey_levels, normalise
 from labsem.segmentation import HALF_LEVEL, Segmentation
 from schemas.morphology import ModelReference, Regime
 
@@ -135,11 +136,18 @@ class Segmenter:
             nms_iou=thresholds.nms,
             detections_max=thresholds.detections_max,
         )
-        return to_segmentation(
-            detections,
-            calibration,
-            out_of_distribution=_is_unlike_training(detector, detections, calibration, novelty),
-        )
+        unlike = _is_unlike(detector, detections.grey, calibration, novelty)
+        return to_segmentation(detections, calibration, out_of_distribution=unlike)
+
+    def is_unlike_training(self, pixels: NDArray[np.uint8] | NDArray[np.uint16], regime: Regime) -> bool:
+        """Whether a frame (H, W) raises ``out_of_distribution``, as :meth:`segment` says it too.
+
+        Without anything to tell it by (a U-Net, weights of old) no frame does.
+        """
+        manifest, detector, novelty = self._models[regime]
+        if isinstance(detector, MapPredictor):
+            return False
+        return _is_unlike(detector, normalise(pixels, grey_levels(pixels)), manifest.regimes[regime], novelty)
 
     def trust_at(
         self, pixels: NDArray[np.uint8] | NDArray[np.uint16], boxes: NDArray[np.integer], regime: Regime
@@ -219,13 +227,12 @@ def _take_novelty(tensors: dict[str, Tensor]) -> Novelty | None:
     return Novelty.from_tensors(own) if f"{PREFIX}basis" in own else None
 
 
-def _is_unlike_training(
-    detector: Detector, detections: Detections, calibration: Calibration, novelty: Novelty | None
+def _is_unlike(
+    detector: Detector, grey: NDArray[np.float32], calibration: Calibration, novelty: Novelty | None
 ) -> bool:
     if calibration.out_of_distribution is None or novelty is None:
         return False
-    distance = novelty.distance(detector.describe(detections.grey)[None])[0]
-    return bool(distance > calibration.out_of_distribution.limit)
+    return bool(novelty.distance(detector.describe(grey)[None])[0] > calibration.out_of_distribution.limit)
 
 
 def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:

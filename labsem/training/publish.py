@@ -7,17 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from labsem import __version__
 from labsem.frames import write_atomically
 from labsem.networks.detector import Detector
 from labsem.networks.folding import fold_batch_norms
-from labsem.networks.manifest import Calibration, Input, Manifest, WeightsError, load_weights, read_manifest
+from labsem.networks.manifest import (
+    Calibration,
+    Input,
+    Manifest,
+    OutOfDistribution,
+    WeightsError,
+    load_weights,
+    read_manifest,
+    verify,
+)
+from labsem.networks.novelty import PREFIX
 from labsem.networks.registry import build_network, read_architecture
 from labsem.networks.trainable import DetectionNetwork, TrainableNetwork
 from labsem.networks.verification import SEAL_KEY, seal
@@ -165,6 +177,11 @@ def write_model(
         limits=tuple(limits),
         licence=licence,
     )
+    return _write(folder, manifest, tensors)
+
+
+def _write(folder: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Manifest:
+    weights = folder / manifest.weights
     # The seal lies in the weight file, whose hash the manifest holds: neither can be changed alone.
     save_file(
         {key: tensor.contiguous() for key, tensor in tensors.items()}, weights, {SEAL_KEY: seal(manifest)}
@@ -178,6 +195,34 @@ def write_model(
     )
     write_manifest(folder, manifest)
     return manifest
+
+
+def replace_novelty(
+    folder: Path, name: str, novelty: Mapping[str, NDArray[np.float64]], limit: OutOfDistribution
+) -> Manifest:
+    """Give a published model another way to tell frames unlike its training; its network stays to the last bit.
+
+    Parameters
+    ----------
+    folder
+        Where ``NAME.safetensors`` and ``NAME.json`` lie; both are written anew.
+    novelty, limit
+        From :func:`labsem.training.novelty.fit_novelty`.
+
+    Raises
+    ------
+    WeightsError
+        Where the model cannot be read.
+    """
+    manifest = read_manifest(folder / f"{name}.json")
+    weights = verify(manifest, folder)
+    tensors = {key: tensor for key, tensor in load_file(weights).items() if not key.startswith(PREFIX)}
+    tensors |= {key: torch.from_numpy(value).float() for key, value in novelty.items()}
+    regimes = {
+        regime: one.model_copy(update={"out_of_distribution": limit})
+        for regime, one in manifest.regimes.items()
+    }
+    return _write(folder, manifest.model_copy(update={"regimes": regimes}), tensors)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -7,15 +7,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
-from labsem.networks.manifest import Input, WeightsError, list_manifests, read_manifest, verify
+from labsem.networks.manifest import (
+    Input,
+    OutOfDistribution,
+    WeightsError,
+    list_manifests,
+    read_manifest,
+    verify,
+)
 from labsem.networks.registry import build_network
 from labsem.networks.scaling import scale_factor
 from labsem.networks.segmenter import Segmenter, to_segmentation
 from labsem.networks.verification import count_numbers, find_problems
 from labsem.training.choose import choose_weights
 from labsem.training.pipeline import JOINT_LIMIT
-from labsem.training.publish import add_metrics, publish, write_manifest
+from labsem.training.publish import add_metrics, publish, replace_novelty, write_manifest
 from labsem.training.report import write_report
 from labsem.training.start import load_start
 from labsem.training.train import Training, train
@@ -139,6 +147,26 @@ def test_figures_are_added_without_touching_weights_or_seal(published) -> None:
         add_metrics(folder, "none", {})
     numbers = count_numbers(folder / "joint.safetensors")
     assert numbers is not None and 1e6 < numbers < 6e6
+
+
+def test_another_limit_of_the_domain_changes_nothing_of_the_network(published, images, tmp_path) -> None:
+    folder, model = published
+    for file in folder.glob("joint.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    before = load_file(tmp_path / "joint.safetensors")
+    novelty = {name: tensor.double().numpy() for name, tensor in before.items() if name.startswith("ood.")}
+    for limit, unlike in ((0.0, True), (1e9, False)):
+        given_limit = OutOfDistribution(limit=limit, fitted_on="nothing")
+        manifest = replace_novelty(tmp_path, "joint", novelty, given_limit)
+        assert find_problems(tmp_path / "joint.json") == []
+        assert {one.out_of_distribution for one in manifest.regimes.values()} == {given_limit}
+        segmenter = Segmenter.load(tmp_path, precision="float32")
+        assert segmenter.is_unlike_training(images[7].grey, Regime.LOW) is unlike
+        assert segmenter.segment(images[7].grey, Regime.LOW).out_of_distribution is unlike
+    after = load_file(tmp_path / "joint.safetensors")
+    assert after.keys() == before.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert manifest.sha256 != model.manifest.sha256
 
 
 @pytest.fixture(scope="module")
