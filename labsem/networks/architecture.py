@@ -11,6 +11,7 @@ from collections import OrderedDict
 from typing import ClassVar, Literal
 
 import timm
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
@@ -163,6 +164,12 @@ class ParticleNetwork(DetectionNetwork):
             refinements=refinements,
             box_margin=box_margin,
         )
+
+    def glance(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Maps of the backbone's stages, and (N,) the highest objectness of any anchor, as log odds."""
+        maps: list[Tensor] = self.backbone((images - PIXEL_MEAN) / PIXEL_STD)
+        objectness, _ = self.rpn.head(self.fpn(maps)[1:])
+        return maps, torch.cat([level.flatten(1) for level in objectness], dim=1).amax(dim=1)
 
     def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
         """``scores`` (M,) and ``confidence_logits`` (M, k) of one image at boxes (M, 4) x0 y0 x1 y1, px."""

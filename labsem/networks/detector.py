@@ -17,7 +17,7 @@ from torchvision.ops import nms
 from labsem.networks.combination import Cell, resample_masks
 from labsem.networks.losses import expected_confidence
 from labsem.networks.manifest import Input
-from labsem.networks.novelty import describe
+from labsem.networks.novelty import Glances, glance
 from labsem.networks.scaling import at_scale, scale_factor
 from labsem.networks.trainable import DetectionNetwork
 from labsem.networks.views import View, tile_views, whole_view
@@ -173,9 +173,9 @@ class Detector:
         expected = expected_confidence(found["confidence_logits"].float())
         return found["scores"].double().numpy(), expected.double().numpy()
 
-    def describe(self, grey: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Description (F,) of a frame's grey values (H, W) in [0, 1], by which one unlike the training is told."""
-        return describe(self._network.backbone, grey)
+    def glance(self, grey: NDArray[np.float32]) -> Glances:
+        """What tells a frame unlike the training, of its grey values (H, W) in [0, 1]."""
+        return glance(self._network, grey)
 
     def _look(
         self, grey: NDArray[np.float32], view: View, ask: Callable[[Tensor], dict[str, Tensor]]

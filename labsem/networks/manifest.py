@@ -115,7 +115,7 @@ class Input(_Part):
 
 
 class OutOfDistribution(_Part):
-    """Limit on :meth:`labsem.networks.novelty.Novelty.distance`, whose components lie with the weights."""
+    """Limit on :meth:`labsem.networks.novelty.Novelty.of`, whose components lie with the weights."""
 
     limit: float
     fitted_on: str

@@ -1,25 +1,25 @@
 """Whether a frame is unlike everything that a network learned from: :class:`Novelty`.
 
-Two small views of the frame, the whole of it reduced and four patches at full resolution, go through the network's own
-backbone; mean and standard deviation of every channel of its stages describe the frame. Principal components of the
+The network glances at two small views of the frame, the whole of it reduced and four patches at full resolution. Mean
+and standard deviation of every channel of its backbone's stages describe the frame. Principal components of the
 training's frames say how such descriptions vary, and a frame is as novel as its description lies far out among them
 and off them (the two parts of the likelihood of probabilistic principal components; Tipping and Bishop,
-J. R. Stat. Soc. B 61, 611, 1999). That costs about a thirtieth of a frame of 1920x1200.
+J. R. Stat. Soc. B 61, 611, 1999). Where the network sees what looks most like a particle, a strange frame is likelier
+an unusual one of the domain, so that counts for it, a little: an empty frame is no foreign one. All that costs about a
+thirtieth of a frame of 1920x1200.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Final, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-
-from labsem.networks.imagenet import PIXEL_MEAN, PIXEL_STD
 
 VIEW_PX: Final = (224, 288)
 """Height and width of a view, multiples of 32."""
@@ -27,13 +27,44 @@ VIEW_PX: Final = (224, 288)
 OFF_WEIGHT: Final = 3.0
 """How much more the distance off the components counts than that among them."""
 
+PARTICLE_WEIGHT: Final = 0.15
+"""How much a standard deviation of what looks like a particle takes from the logarithm of the distance."""
+
 PREFIX: Final = "ood."
 """Of the names of the tensors that lie with the weights."""
 
 
 @dataclass(frozen=True)
+class Glances:
+    """What a network says of N frames at a glance.
+
+    Attributes
+    ----------
+    descriptions
+        (N, F) statistics of its backbone's stages.
+    particles
+        (N,) the highest objectness of any place, as log odds, mean of the two views.
+    """
+
+    descriptions: NDArray[np.float64]
+    particles: NDArray[np.float64]
+
+    @classmethod
+    def join(cls, glances: Sequence[Glances]) -> Glances:
+        """Of all frames in turn."""
+        return cls(
+            np.concatenate([one.descriptions for one in glances]),
+            np.concatenate([one.particles for one in glances]),
+        )
+
+    def take(self, index: NDArray[np.bool_]) -> Glances:
+        """Those of a mask."""
+        return Glances(self.descriptions[index], self.particles[index])
+
+
+@dataclass(frozen=True)
 class Novelty:
-    """How the descriptions of the training's frames vary.
+    """How the training's frames vary at a glance.
 
     Attributes
     ----------
@@ -45,25 +76,25 @@ class Novelty:
         (K,) standard deviation along each.
     off
         Typical mean square off them of a frame that was left out.
+    particles
+        (2,) mean and standard deviation of what looks most like a particle.
     """
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
     basis: NDArray[np.float64]
     spread: NDArray[np.float64]
-    off: float
+    off: NDArray[np.float64]
+    particles: NDArray[np.float64]
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[np.float64]]) -> Self:
         """From what :meth:`tensors` gave."""
-        values = {name: tensors[f"{PREFIX}{name}"] for name in ("mean", "scale", "basis", "spread")}
-        return cls(**values, off=float(tensors[f"{PREFIX}off"].item()))
+        return cls(**{each.name: tensors[PREFIX + each.name] for each in fields(cls)})
 
     def tensors(self) -> dict[str, NDArray[np.float64]]:
         """By the names under which they lie with the weights."""
-        values = {"mean": self.mean, "scale": self.scale, "basis": self.basis, "spread": self.spread}
-        named = {f"{PREFIX}{name}": value for name, value in values.items()}
-        return {**named, f"{PREFIX}off": np.array([self.off])}
+        return {PREFIX + each.name: getattr(self, each.name) for each in fields(self)}
 
     def parts(self, descriptions: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean squares (N,) of descriptions (N, F) among the components, in units of their spread, and off them."""
@@ -72,27 +103,39 @@ class Novelty:
         off = (standard**2).sum(axis=1) - (along**2).sum(axis=1)
         return ((along / self.spread) ** 2).mean(axis=1), off / len(self.mean)
 
-    def distance(self, descriptions: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How novel (N,) frames of descriptions (N, F) are; around 1 for frames like those of the training."""
-        among, off = self.parts(descriptions)
-        distance: NDArray[np.float64] = (among + OFF_WEIGHT * off / self.off) / (1 + OFF_WEIGHT)
-        return distance
+    def of_parts(
+        self, among: NDArray[np.float64], off: NDArray[np.float64], particles: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Novelty (N,) from :meth:`parts` and what looks like a particle."""
+        distance = (among + OFF_WEIGHT * off / self.off) / (1 + OFF_WEIGHT)
+        mean, deviation = self.particles
+        novelty: NDArray[np.float64] = np.log(distance) - PARTICLE_WEIGHT * (particles - mean) / deviation
+        return novelty
+
+    def of(self, glances: Glances) -> NDArray[np.float64]:
+        """How novel (N,) frames are, as the logarithm of a distance: around 0 for frames like the training's."""
+        return self.of_parts(*self.parts(glances.descriptions), glances.particles)
 
 
-def describe(backbone: nn.Module, grey: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Description (F,) of a frame's grey values (H, W) in [0, 1] by a network's backbone."""
-    images = ((views(grey) - PIXEL_MEAN) / PIXEL_STD).contiguous(memory_format=torch.channels_last)
+class Glancing(Protocol):
+    """A network that glances at small views."""
+
+    def glance(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Maps (N, C, h, w) of the backbone's stages and (N,) the highest objectness, of (N, 1, H, W)."""
+        ...
+
+
+def glance(network: Glancing, grey: NDArray[np.float32]) -> Glances:
+    """What a network says at a glance of one frame's grey values (H, W) in [0, 1]."""
     with torch.inference_mode():
-        stages = backbone(images)
-        maps: list[Tensor] = list(stages.values()) if isinstance(stages, dict) else list(stages)
+        maps, particles = network.glance(views(grey).contiguous(memory_format=torch.channels_last))
         numbers = torch.cat(
             [torch.cat([one.mean(dim=(2, 3)), one.std(dim=(2, 3), correction=0)], dim=1) for one in maps],
             dim=1,
         )
     # A few channels of a few frames are far larger than usual: logarithms keep them from deciding alone.
     flat = numbers.double().flatten().numpy()
-    description: NDArray[np.float64] = np.sign(flat) * np.log1p(np.abs(flat))
-    return description
+    return Glances((np.sign(flat) * np.log1p(np.abs(flat)))[None], particles.double().mean()[None].numpy())
 
 
 def views(grey: NDArray[np.float32]) -> Tensor:

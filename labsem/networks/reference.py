@@ -52,6 +52,15 @@ class ReferenceArchitecture(BaseModel):
     )
 
 
+class FloatRPNHead(RPNHead):  # type: ignore[misc]
+    """torchvision's head, whose boxes are decoded in float32 also under bfloat16: that holds 8 bits of a coordinate."""
+
+    def forward(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness (N, A, H, W) and box deltas (N, 4 A, H, W) of each level."""
+        logits, deltas = super().forward(levels)
+        return [each.float() for each in logits], [each.float() for each in deltas]
+
+
 class ScoredProposals(RegionProposalNetwork):  # type: ignore[misc]
     """torchvision's RPN, which also returns the sigmoid objectness of each proposal."""
 
@@ -101,7 +110,7 @@ class ReferenceRoIHeads(ParticleRoIHeads):
         box_deltas, confidence_logits = self.box_predictor(features)
         # As torchvision's fastrcnn_loss: summed over positives, divided by all that were sampled.
         loss_box = functional.smooth_l1_loss(
-            box_deltas[kept], torch.cat(deltas)[kept], beta=1 / 9, reduction="sum"
+            box_deltas[kept].float(), torch.cat(deltas)[kept], beta=1 / 9, reduction="sum"
         ) / max(len(kept), 1)
         certainty = torch.cat(
             [t["certainty"][index[keep]] for t, index, keep in zip(targets, matched, positive, strict=True)]
@@ -129,7 +138,7 @@ class ReferenceRoIHeads(ParticleRoIHeads):
         deltas, confidence = self.box_predictor(
             self.box_head(self.box_roi_pool(pyramid, [proposals], [image_size]))
         )
-        boxes = self.box_coder.decode(deltas, [proposals]).reshape(-1, 4)
+        boxes = self.box_coder.decode(deltas.float(), [proposals]).reshape(-1, 4)
         boxes = box_ops.clip_boxes_to_image(boxes, image_size)
         large = box_ops.remove_small_boxes(boxes, 1.0)
         best = large[box_ops.nms(boxes[large], scores[large], nms_iou)[:detections_max]]
@@ -168,7 +177,7 @@ class ReferenceNetwork(DetectionNetwork):
         anchors = AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)
         self.rpn = ScoredProposals(
             anchors,
-            RPNHead(FPN_CHANNELS, anchors.num_anchors_per_location()[0]),
+            FloatRPNHead(FPN_CHANNELS, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=256,
@@ -239,6 +248,12 @@ class ReferenceNetwork(DetectionNetwork):
         if self.architecture.certainty_rule == "likeliest bin":
             detections["certain"] = is_likeliest_bin_certain(detections["confidence_logits"])
         return detections
+
+    def glance(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Maps of the pyramid, and (N,) the highest objectness of any anchor, as log odds."""
+        pyramid = list(self.features(images).values())
+        objectness, _ = self.rpn.head(pyramid)
+        return pyramid, torch.cat([level.flatten(1) for level in objectness], dim=1).amax(dim=1)
 
     def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
         """``scores`` (M,) and ``confidence_logits`` (M, k) of one image at boxes (M, 4) x0 y0 x1 y1, px.

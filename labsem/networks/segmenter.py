@@ -232,7 +232,7 @@ def _is_unlike(
 ) -> bool:
     if calibration.out_of_distribution is None or novelty is None:
         return False
-    return bool(novelty.distance(detector.describe(grey)[None])[0] > calibration.out_of_distribution.limit)
+    return bool(novelty.of(detector.glance(grey))[0] > calibration.out_of_distribution.limit)
 
 
 def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -76,5 +76,9 @@ class DetectionNetwork(TrainableNetwork):
         """
 
     @abc.abstractmethod
+    def glance(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Maps (N, C, h, w) of stages and (N,) the highest objectness, as log odds, of (N, 1, H, W)."""
+
+    @abc.abstractmethod
     def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
         """``scores`` (M,) and ``confidence_logits`` (M, k) of one image at boxes (M, 4) x0 y0 x1 y1, px."""

@@ -7,7 +7,8 @@ components that were fitted without it.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -16,13 +17,13 @@ from scipy import ndimage
 
 from labsem.networks.detector import Detector
 from labsem.networks.manifest import OutOfDistribution
-from labsem.networks.novelty import OFF_WEIGHT, Novelty
+from labsem.networks.novelty import Glances, Novelty
 from labsem.normalisation import grey_levels, normalise
 from labsem.training.sampling import TrainingImage
 
 COMPONENTS: Final = 32
 FOLDS: Final = 5
-QUANTILE: Final = 0.985
+QUANTILE: Final = 0.975
 """Share of left-out images of the domain that lie under the limit."""
 
 
@@ -38,58 +39,64 @@ def fit_novelty(
     -------
     The tensors that lie with the weights, and the limit for the manifest.
     """
-    rng = [np.random.default_rng(zlib.crc32(image.id.encode())) for image in training]
-    plain = np.stack([_describe(detector, image.grey) for image in training])
-    spoilt = np.stack(
-        [_describe(detector, spoil(image.grey, own)) for image, own in zip(training, rng, strict=True)]
+    return fit_glances(
+        look(detector, [image.grey for image in training]),
+        look(detector, [spoil(image.grey, zlib.crc32(image.id.encode())) for image in training]),
+        look(detector, [image.grey for image in validation]),
     )
-    others = np.stack([_describe(detector, image.grey) for image in validation])
-    return fit_descriptions(plain, spoilt, others)
 
 
-def fit_descriptions(
-    plain: NDArray[np.float64], spoilt: NDArray[np.float64], validation: NDArray[np.float64], seed: int = 0
+def look(detector: Detector, frames: Iterable[NDArray[np.uint8]]) -> Glances:
+    """What a network says at a glance of frames (H, W)."""
+    return Glances.join([detector.glance(normalise(grey, grey_levels(grey))) for grey in frames])
+
+
+def fit_glances(
+    plain: Glances, spoilt: Glances, validation: Glances, seed: int = 0
 ) -> tuple[dict[str, NDArray[np.float64]], OutOfDistribution]:
-    """The same from descriptions (N, F) of training images, (N, F) of their spoilt copies, (M, F) of validation."""
-    fold = np.random.default_rng(seed).permutation(len(plain)) % FOLDS
-    left_out = np.zeros((2, len(plain)))
-    for number in range(min(FOLDS, len(plain))):
+    """The same from glances at training images, at their spoilt copies, and at validation images."""
+    count = len(plain.particles)
+    fold = np.random.default_rng(seed).permutation(count) % FOLDS
+    left_out = np.zeros((2, count))
+    for number in range(min(FOLDS, count)):
         kept = fold != number
-        partial = fit_components(np.concatenate([plain[kept], spoilt[kept]]))
-        left_out[:, ~kept] = partial.parts(plain[~kept])
-    whole = fit_components(np.concatenate([plain, spoilt]), off=float(np.median(left_out[1])))
-    distances = np.concatenate([_distance(whole, left_out), whole.distance(validation)])
+        partial = fit_components(Glances.join([plain.take(kept), spoilt.take(kept)]))
+        left_out[:, ~kept] = partial.parts(plain.descriptions[~kept])
+    whole = replace(
+        fit_components(Glances.join([plain, spoilt])),
+        off=np.array([np.median(left_out[1])]),
+        particles=np.array([plain.particles.mean(), plain.particles.std() + 1e-3]),
+    )
+    found = np.concatenate([whole.of_parts(left_out[0], left_out[1], plain.particles), whole.of(validation)])
     limit = OutOfDistribution(
-        limit=float(np.quantile(distances, QUANTILE)),
-        fitted_on=f"{len(plain)} training images left out by fives, {len(validation)} validation images",
+        limit=float(np.quantile(found, QUANTILE)),
+        fitted_on=f"{count} training images left out by fives, {len(validation.particles)} validation images",
     )
     return whole.tensors(), limit
 
 
-def _describe(detector: Detector, grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    return detector.describe(normalise(grey, grey_levels(grey)))
-
-
-def fit_components(descriptions: NDArray[np.float64], off: float = 1.0) -> Novelty:
-    """Principal components of descriptions (N, F).
-
-    Parameters
-    ----------
-    off
-        Typical mean square of a left-out frame off the components, where it is known.
-    """
+def fit_components(glances: Glances) -> Novelty:
+    """Principal components of descriptions; what is typical off them is not known yet, and 1."""
+    descriptions = glances.descriptions
     mean, scale = descriptions.mean(axis=0), descriptions.std(axis=0) + 1e-3
     standard = (descriptions - mean) / scale
-    # N frames are fewer than F numbers: the components of the Gram matrix are theirs.
+    # Frames are fewer than numbers: the components of their Gram matrix are those of the descriptions.
     variances, vectors = np.linalg.eigh(standard @ standard.T)
     count = min(COMPONENTS, len(descriptions) - 1)
     variances, vectors = variances[::-1][:count], vectors[:, ::-1][:, :count]
-    basis = standard.T @ vectors / np.sqrt(variances)
-    return Novelty(mean, scale, basis, np.sqrt(variances / len(descriptions)), off)
+    return Novelty(
+        mean=mean,
+        scale=scale,
+        basis=standard.T @ vectors / np.sqrt(variances),
+        spread=np.sqrt(variances / len(descriptions)),
+        off=np.ones(1),
+        particles=np.array([0.0, 1.0]),
+    )
 
 
-def spoil(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def spoil(grey: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     """A frame (H, W) as a bad one of the domain: out of focus, noisy, both, clipped, or faint."""
+    rng = np.random.default_rng(seed)
     image = grey.astype(np.float32) / 255
     kind = rng.choice(["blur", "noise", "blur and noise", "clip", "faint"])
     if kind in ("blur", "blur and noise"):
@@ -98,12 +105,7 @@ def spoil(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8
         image = (image - 0.5) * rng.uniform(1.8, 4.0) + 0.5 + rng.uniform(-0.3, 0.3)
     if kind == "faint":
         image = image * rng.uniform(0.15, 0.4)
-    noise = {"noise": (0.05, 0.25), "blur and noise": (0.03, 0.15), "faint": (0.02, 0.04)}.get(kind)
+    noise = {"noise": (0.03, 0.12), "blur and noise": (0.02, 0.1), "faint": (0.02, 0.04)}.get(kind)
     if noise is not None:
         image = image + rng.normal(0, rng.uniform(*noise), image.shape).astype(np.float32)
     return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
-
-
-def _distance(novelty: Novelty, parts: NDArray[np.float64]) -> NDArray[np.float64]:
-    distance: NDArray[np.float64] = (parts[0] + OFF_WEIGHT * parts[1] / novelty.off) / (1 + OFF_WEIGHT)
-    return distance

@@ -1,23 +1,26 @@
-"""How far a frame's description lies from those of the training."""
+"""How novel a frame is at a glance."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
-from labsem.networks.novelty import VIEW_PX, Novelty, describe, views
-from labsem.training.novelty import fit_components, fit_descriptions, spoil
+from labsem.networks.architecture import Architecture
+from labsem.networks.novelty import VIEW_PX, Glances, Novelty, glance, views
+from labsem.networks.registry import build_network
+from labsem.training.novelty import fit_components, fit_glances, spoil
 
 FEATURES = 60
+SMALL = Architecture(channels=16, box_features=32)
 
 
-def _descriptions(seed: int, count: int) -> np.ndarray:
-    """Of frames that vary along four directions, with a little noise off them."""
+def _glances(seed: int, count: int) -> Glances:
+    """At frames that vary along four directions, with a little noise off them."""
     directions = np.random.default_rng(99).normal(0, 1, (4, FEATURES))
     rng = np.random.default_rng(seed)
-    return rng.normal(0, 1, (count, 4)) @ directions + rng.normal(0, 0.1, (count, FEATURES))
+    off = rng.normal(0, 0.1, (count, FEATURES))
+    return Glances(rng.normal(0, 1, (count, 4)) @ directions + off, rng.normal(0, 1, count))
 
 
 @settings(deadline=None, max_examples=20)
@@ -36,49 +39,58 @@ def test_the_second_view_shows_the_frame_s_own_pixels() -> None:
     assert np.array_equal(patch, grey[94:206, 128:272])
 
 
-def test_a_description_has_mean_and_deviation_of_every_channel_of_both_views() -> None:
-    backbone = nn.ModuleList([nn.Conv2d(1, 3, 3, 2, 1), nn.Conv2d(3, 5, 3, 2, 1)])
-    stages = lambda images: [backbone[0](images), backbone[1](backbone[0](images))]  # noqa: E731
+@pytest.mark.parametrize("name", ["lite0", "reference"])
+def test_a_network_glances_at_both_views(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(SMALL if name == "lite0" else name).eval()
     grey = np.random.default_rng(1).random((64, 64)).astype(np.float32)
-    found = describe(stages, grey)
-    assert found.shape == (2 * 2 * (3 + 5),)
-    assert np.array_equal(found, describe(stages, grey))
-    assert not np.allclose(found, describe(stages, grey**3))
+    seen = glance(network, grey)
+    assert seen.descriptions.shape[0] == len(seen.particles) == 1
+    assert np.isfinite(seen.descriptions).all()
+    assert np.array_equal(seen.descriptions, glance(network, grey).descriptions)
+    assert not np.allclose(seen.descriptions, glance(network, grey**3).descriptions)
 
 
 def test_what_varies_otherwise_than_the_training_is_far_from_it() -> None:
-    novelty = fit_components(_descriptions(0, 100))
-    usual = novelty.distance(_descriptions(1, 50))
-    foreign = novelty.distance(np.random.default_rng(2).normal(0, 1.5, (50, FEATURES)))
-    assert foreign.min() > 2 * usual.max()
-    farther = novelty.distance(5 * _descriptions(1, 50))
-    assert (farther > usual).all()
+    novelty = fit_components(_glances(0, 100))
+    usual = novelty.of(_glances(1, 50))
+    rng = np.random.default_rng(2)
+    foreign = novelty.of(Glances(rng.normal(0, 1.5, (50, FEATURES)), rng.normal(0, 1, 50)))
+    assert foreign.min() > usual.max() + 1
+    far = Glances(5 * _glances(1, 50).descriptions, _glances(1, 50).particles)
+    assert (novelty.of(far) > usual).all()
+
+
+@given(st.floats(-5, 5), st.floats(0.1, 5))
+def test_what_looks_like_a_particle_makes_a_frame_less_novel(particles: float, more: float) -> None:
+    novelty = fit_components(_glances(0, 40))
+    one = _glances(1, 1).descriptions
+    plain, clear = (novelty.of(Glances(one, np.array([value]))) for value in (particles, particles + more))
+    assert clear < plain
 
 
 def test_tensors_hold_all_of_it() -> None:
-    novelty = fit_components(_descriptions(0, 40), off=0.3)
+    novelty = fit_components(_glances(0, 40))
     again = Novelty.from_tensors(novelty.tensors())
-    other = _descriptions(3, 5)
-    assert again.distance(other) == pytest.approx(novelty.distance(other))
+    assert again.of(_glances(3, 5)) == pytest.approx(novelty.of(_glances(3, 5)))
 
 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 1000))
 def test_the_limit_lets_nearly_all_of_the_domain_pass(seed: int) -> None:
-    plain = _descriptions(seed, 80)
-    rng = np.random.default_rng(seed)
-    tensors, limit = fit_descriptions(
-        plain, plain + rng.normal(0, 0.1, plain.shape), _descriptions(seed + 1, 40)
-    )
-    fresh = Novelty.from_tensors(tensors).distance(_descriptions(seed + 2, 200))
-    assert (fresh > limit.limit).mean() < 0.08
+    plain = _glances(seed, 80)
+    noise = np.random.default_rng(seed).normal(0, 0.1, plain.descriptions.shape)
+    spoilt = Glances(plain.descriptions + noise, plain.particles)
+    tensors, limit = fit_glances(plain, spoilt, _glances(seed + 1, 40))
+    fresh = Novelty.from_tensors(tensors).of(_glances(seed + 2, 200))
+    assert (fresh > limit.limit).mean() < 0.1
 
 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 1000))
 def test_spoilt_frames_are_frames_of_the_same_size(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    grey = rng.integers(0, 256, (30, 40), np.uint8)
-    spoilt = spoil(grey, rng)
+    grey = np.random.default_rng(seed).integers(0, 256, (30, 40), np.uint8)
+    spoilt = spoil(grey, seed)
     assert (spoilt.shape, spoilt.dtype) == (grey.shape, np.uint8)
     assert not np.array_equal(spoilt, grey)
+    assert np.array_equal(spoilt, spoil(grey, seed))
