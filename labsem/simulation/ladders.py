@@ -30,7 +30,7 @@ LADDER_SEEDS: Final = range(24)
 BLURS: Final = (0.25, 4.0)
 """Blur of the first and last level of a ladder, over the widest with which a particle is certain."""
 
-DOSES_NS: Final = (6400.0, 8.0)
+DOSES_NS: Final = (1600.0, 6.0)
 """Dwell time x averages of the first and last level of a ladder."""
 
 UNCLEAR_BLUR: Final = 2.2

@@ -9,6 +9,9 @@ from scipy import ndimage
 from labsem.simulation.scene import Detector, Look
 from labsem.simulation.textures import Image, enlarge
 
+SIDEWAYS = 0.35
+"""Share of the backscattered electrons that a steep face sends past the detector, for ``edge`` 1."""
+
 
 def shade(
     height_px: Image, albedo: Image, inside: NDArray[np.bool_], look: Look, detector: Detector
@@ -25,7 +28,7 @@ def shade(
     side = slope_x * np.float32(np.cos(look.azimuth_rad)) + slope_y * np.float32(np.sin(look.azimuth_rad))
     inclined = 1 - 1 / inverse_cos
     if detector == "bsd":
-        topography = 1 - np.float32(0.25 + 0.15 * look.edge) * inclined
+        topography = 1 - np.float32(min(SIDEWAYS * look.edge, 0.6)) * inclined
     else:
         topography = np.float32(0.72) + np.float32(0.5 * look.edge) * inclined ** np.float32(look.edge_power)
     signal = np.zeros_like(height_px)

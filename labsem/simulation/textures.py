@@ -82,6 +82,10 @@ def sample(tile: Tile, columns: NDArray[np.float64], rows: NDArray[np.float64]) 
     y0 = np.floor(rows).astype(np.intp)
     fx = (columns - x0).astype(np.float32)
     fy = (rows - y0).astype(np.float32)[:, None]
+    if 3 * len(x0) < edge:  # few columns: gathering them alone is cheaper than whole rows of the tile
+        block = texels[np.ix_(np.concatenate([y0, y0 + 1]) % edge, np.concatenate([x0, x0 + 1]) % edge)]
+        lines = block[: len(y0)] * (1 - fy) + block[len(y0) :] * fy
+        return np.asarray(lines[:, : len(x0)] * (1 - fx) + lines[:, len(x0) :] * fx)
     lines = texels[y0 % edge] * (1 - fy) + texels[(y0 + 1) % edge] * fy
     return np.asarray(
         np.take(lines, x0 % edge, axis=1) * (1 - fx) + np.take(lines, (x0 + 1) % edge, axis=1) * fx

@@ -28,8 +28,8 @@ def test_a_ladder_shows_the_same_masks_ever_worse(ladder, seed):
 
 def test_both_regimes_are_there():
     assert len(LADDER_SEEDS) >= 20
-    widths_um = [blur_ladder(seed, 2, width_px=48, height_px=32)[0].view.hfw_um for seed in range(4)]
-    assert [width > 50 for width in widths_um] == [True, False, True, False]
+    widths_um = [blur_ladder(seed, 2, width_px=48, height_px=32)[0].view.hfw_um for seed in range(2)]
+    assert [width > 50 for width in widths_um] == [True, False]
 
 
 @pytest.mark.parametrize("seed", [2, 3])
