@@ -99,7 +99,7 @@ def _show(report: CrossValidationReport) -> None:
     title = f"{report.folds} folds, {pooled.images} images"
     stdout().print(table(title, columns, rows, right=columns[1:]))
     quality = [
-        ("detections", pooled.detections),
+        ("detections", pooled.mask_quality_n),
         ("ECE", pooled.mask_quality_ece),
         ("ECE of a perfect model", pooled.mask_quality_ece_floor),
         ("AUROC", pooled.mask_quality_auroc),
