@@ -62,7 +62,8 @@ def _to_pixels(grey: Grey, rng: np.random.Generator) -> NDArray[np.uint8]:
     grey = low + (rng.uniform(0.6, 1) - low) * grey
     if rng.random() < 0.3:
         grey = grey + rng.normal(0, rng.uniform(0.01, 0.06), grey.shape)
-    return np.rint(grey.clip(0, 1) * 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(grey.clip(0, 1) * 255).astype(np.uint8)
+    return pixels
 
 
 def _text(rng: np.random.Generator, height: int, width: int) -> Grey:
@@ -124,14 +125,17 @@ def _stripes(rng: np.random.Generator, height: int, width: int) -> Grey:
     u = (np.cos(angle) * x + np.sin(angle) * y) / period
     v = (np.cos(angle) * y - np.sin(angle) * x) / period
     kind = rng.choice(["bars", "sine", "checkers", "rings"])
+    value: Grey
     if kind == "bars":
-        return (np.mod(u, 1) < rng.uniform(0.2, 0.8)).astype(float)
-    if kind == "sine":
-        return 0.5 + 0.5 * np.sin(2 * np.pi * u)
-    if kind == "checkers":
-        return ((np.floor(u) + np.floor(v)) % 2).astype(float)
-    y0, x0 = rng.uniform(0, height), rng.uniform(0, width)
-    return 0.5 + 0.5 * np.sin(2 * np.pi * np.hypot(y - y0, x - x0) / period)
+        value = (np.mod(u, 1) < rng.uniform(0.2, 0.8)).astype(float)
+    elif kind == "sine":
+        value = 0.5 + 0.5 * np.sin(2 * np.pi * u)
+    elif kind == "checkers":
+        value = ((np.floor(u) + np.floor(v)) % 2).astype(float)
+    else:
+        y0, x0 = rng.uniform(0, height), rng.uniform(0, width)
+        value = 0.5 + 0.5 * np.sin(2 * np.pi * np.hypot(y - y0, x - x0) / period)
+    return value
 
 
 def _texture(rng: np.random.Generator, height: int, width: int) -> Grey:
@@ -144,7 +148,7 @@ def _picture(rng: np.random.Generator, height: int, width: int) -> Grey:
 
 def _part_of(name: str, rng: np.random.Generator, height: int, width: int) -> Grey:
     """A crop of a bundled picture, turned and brought to the frame's size."""
-    source = np.rot90(bundled_picture(name), rng.integers(4))
+    source = np.rot90(bundled_picture(name), int(rng.integers(4)))
     scale = np.exp(rng.uniform(np.log(0.7), np.log(2.5)))  # frame pixels for one of the picture
     rows, columns = max(32, round(height / scale)), max(32, round(width / scale))
     more = (max(0, rows - source.shape[0]), max(0, columns - source.shape[1]))
@@ -168,7 +172,8 @@ def _filled(cells: Grey, side: int, height: int, width: int) -> Grey:
 
 def _stretched(value: Grey) -> Grey:
     low, high = np.percentile(value, [0.1, 99.9])
-    return ((value - low) / max(high - low, 1e-9)).clip(0, 1)
+    stretched: Grey = ((value - low) / max(high - low, 1e-9)).clip(0, 1)
+    return stretched
 
 
 FAMILIES: Final[dict[str, Callable[[np.random.Generator, int, int], Grey]]] = {

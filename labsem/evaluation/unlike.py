@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -49,7 +49,7 @@ class UnlikeReport(Schema):
 
 def measure_unlike(
     is_unlike: IsUnlike,
-    in_domain: dict[str, Sequence[LabelledImage]],
+    in_domain: Mapping[str, Sequence[LabelledImage]],
     *,
     foreign: int = FOREIGN_FRAMES,
     simulated: int = 0,

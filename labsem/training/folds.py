@@ -20,15 +20,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from labsem.networks.folding import fold_batch_norms
-from labsem.networks.manifest import Calibration, Input, load_weights
-from labsem.networks.registry import build_network
+from labsem.networks.manifest import Calibration, Input
 from labsem.networks.segmenter import Detections, Detector
 from labsem.normalisation import grey_levels, normalise
 from labsem.training.calibrate import INPUTS, NMS_IOU, SCORE_MIN, calibrate
 from labsem.training.datasets import LabelledImage, read_dataset
 from labsem.training.material import load_datasets, to_training_image
 from labsem.training.options import TrainingOptions
+from labsem.training.publish import load_network
 from labsem.training.sampling import TrainingImage
 from labsem.training.splits import EMPS_NEAR_DUPLICATES
 from labsem.training.thresholds import TRIALS
@@ -151,9 +150,7 @@ def train_folds(
                 progress((fold + done) / folds, f"fold {fold + 1} of {folds}: {what}")
 
         checkpoint = _fine_tune(options, material, fold, report)
-        network = build_network(options.architecture)
-        network.load_state_dict(load_weights(checkpoint))
-        fold_batch_norms(network.backbone)
+        network, _ = load_network(checkpoint, options.architecture)
         detector = Detector(network, precision="float32")
         report(0.8, "thresholds")
         calibration = calibrate(detector, material.validation, inputs, trials=trials)

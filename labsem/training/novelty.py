@@ -108,4 +108,5 @@ def spoil(grey: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     noise = {"noise": (0.03, 0.12), "blur and noise": (0.02, 0.1), "faint": (0.02, 0.04)}.get(kind)
     if noise is not None:
         image = image + rng.normal(0, rng.uniform(*noise), image.shape).astype(np.float32)
-    return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
+    spoilt: NDArray[np.uint8] = np.rint(image.clip(0, 1) * 255).astype(np.uint8)
+    return spoilt

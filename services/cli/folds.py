@@ -93,7 +93,7 @@ def _show(report: CrossValidationReport) -> None:
     pooled = report.pooled
     columns = ("certain against uncertain labels", "detections", "true boxes")
     sides = (pooled.certainty, pooled.true_boxes)
-    rows: list[tuple[str, Any, Any]] = [
+    rows: list[tuple[Any, ...]] = [
         (name, *(None if side is None else value(side) for side in sides)) for name, value in _CERTAINTY
     ]
     title = f"{report.folds} folds, {pooled.images} images"
