@@ -24,7 +24,8 @@ from labsem.bench.frames import frame_of
 from labsem.bench.machine import available_cores, cpu_name, versions
 from labsem.evaluation import aji_plus
 from labsem.networks.allocator import ALLOCATOR_ENVIRONMENT
-from labsem.networks.segmenter import Precision, Segmenter
+from labsem.networks.detector import Precision
+from labsem.networks.segmenter import Segmenter
 from schemas.morphology import ModelReference, Regime
 
 REGIME = Regime.LOW

@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labsem.networks.combination import Combined, combine
-from labsem.networks.detector import Detections as Detections
-from labsem.networks.detector import Detector as Detector
-from labsem.networks.detector import Precision as Precision
-from labsem.networks.detector import bfloat16_is_faster as bfloat16_is_faster
+from labsem.networks.detector import Detections, Detector, Precision
 from labsem.networks.folding import fold_batch_norms
 from labsem.networks.fused import prepare_for_inference
 from labsem.networks.manifest import (

@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from labsem.networks.detector import Detections, Detector
 from labsem.networks.manifest import Calibration, Input
-from labsem.networks.segmenter import Detections, Detector
 from labsem.normalisation import grey_levels, normalise
 from labsem.training.calibrate import INPUTS, NMS_IOU, SCORE_MIN, calibrate
 from labsem.training.datasets import LabelledImage, read_dataset
