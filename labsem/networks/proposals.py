@@ -62,7 +62,8 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]
             best, index = flat_logits[start : start + count].topk(min(PRE_NMS_CROWDED, count))
             best = best[: max(PRE_NMS, int((best > 0).sum()))]
             index = index[: len(best)] + start
-            decoded = self.box_coder.decode(flat_deltas[index], [anchors[index]])[:, 0]
+            # In float32 whatever the network computes in: bfloat16 holds 8 bits of a coordinate.
+            decoded = self.box_coder.decode(flat_deltas[index].float(), [anchors[index]])[:, 0]
             boxes.append(box_ops.clip_boxes_to_image(decoded, images.image_sizes[0]))
             scores.append(best)
             groups.append(best.new_full((len(best),), level))

@@ -178,7 +178,7 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
         scores = class_logits.softmax(dim=1)[:, 1]
         keep = scores > score_min
         scores, confidence = scores[keep], confidence[keep]
-        boxes = self.box_coder.decode(deltas[keep], [proposals[keep]]).reshape(-1, 2, 4)[:, 1]
+        boxes = self.box_coder.decode(deltas[keep].float(), [proposals[keep]]).reshape(-1, 2, 4)[:, 1]
         boxes = box_ops.clip_boxes_to_image(boxes, image_size)
         large = box_ops.remove_small_boxes(boxes, 1.0)
         boxes, scores, confidence = boxes[large], scores[large], confidence[large]

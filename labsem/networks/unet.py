@@ -107,7 +107,7 @@ class UNet(TrainableNetwork):
         wanted = torch.stack(
             [torch.from_numpy(distance_maps(target["label_image"].cpu().numpy())) for target in targets]
         ).to(images.device)
-        found = self(images)
+        found = self(images).float()
         return {
             "loss_cell": functional.smooth_l1_loss(found[:, 0], wanted[:, 0]),
             "loss_neighbour": functional.smooth_l1_loss(found[:, 1], wanted[:, 1]),
