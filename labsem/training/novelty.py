@@ -7,23 +7,31 @@ components that were fitted without it.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.transform import resize
 
 from labsem.networks.detector import Detector
 from labsem.networks.manifest import OutOfDistribution
 from labsem.networks.novelty import Glances, Novelty
 from labsem.normalisation import grey_levels, normalise
+from labsem.simulation import World, render
+from labsem.simulation.random_frames import random_world
 from labsem.training.sampling import TrainingImage
 
 COMPONENTS: Final = 32
 FOLDS: Final = 5
-QUANTILE: Final = 0.975
+BARE_FRAMES: Final = 40
+BARE_SEED: Final = 800_000_000
+MAGNIFICATIONS: Final = (0.4, 2.0)
+"""Range by which varied frames are reduced or enlarged."""
+
+QUANTILE: Final = 0.96
 """Share of left-out images of the domain that lie under the limit."""
 
 
@@ -32,8 +40,9 @@ def fit_novelty(
 ) -> tuple[dict[str, NDArray[np.float64]], OutOfDistribution]:
     """Fit components to training images and a limit to left-out ones.
 
-    Every training image counts twice: as it is, and spoilt as frames of the domain may be (blurred, noisy, saturated,
-    faint), so that a bad frame is not taken for a foreign one.
+    Every training image counts twice: as it is, and varied as frames of the domain are (of another magnification,
+    blurred, noisy, saturated or faint); and simulated frames with next to nothing on them count too, so that neither a
+    bad frame nor a bare one is taken for a foreign one.
 
     Returns
     -------
@@ -41,7 +50,8 @@ def fit_novelty(
     """
     return fit_glances(
         look(detector, [image.grey for image in training]),
-        look(detector, [spoil(image.grey, zlib.crc32(image.id.encode())) for image in training]),
+        look(detector, [vary(image.grey, zlib.crc32(image.id.encode())) for image in training]),
+        look(detector, bare_frames()),
         look(detector, [image.grey for image in validation]),
     )
 
@@ -52,18 +62,18 @@ def look(detector: Detector, frames: Iterable[NDArray[np.uint8]]) -> Glances:
 
 
 def fit_glances(
-    plain: Glances, spoilt: Glances, validation: Glances, seed: int = 0
+    plain: Glances, varied: Glances, bare: Glances, validation: Glances, seed: int = 0
 ) -> tuple[dict[str, NDArray[np.float64]], OutOfDistribution]:
-    """The same from glances at training images, at their spoilt copies, and at validation images."""
+    """The same from glances at training images, their varied copies, bare frames and validation images."""
     count = len(plain.particles)
     fold = np.random.default_rng(seed).permutation(count) % FOLDS
     left_out = np.zeros((2, count))
     for number in range(min(FOLDS, count)):
         kept = fold != number
-        partial = fit_components(Glances.join([plain.take(kept), spoilt.take(kept)]))
+        partial = fit_components(Glances.join([plain.take(kept), varied.take(kept), bare]))
         left_out[:, ~kept] = partial.parts(plain.descriptions[~kept])
     whole = replace(
-        fit_components(Glances.join([plain, spoilt])),
+        fit_components(Glances.join([plain, varied, bare])),
         off=np.array([np.median(left_out[1])]),
         particles=np.array([plain.particles.mean(), plain.particles.std() + 1e-3]),
     )
@@ -94,6 +104,21 @@ def fit_components(glances: Glances) -> Novelty:
     )
 
 
+def vary(grey: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """A frame (H, W) of another magnification, and half of the time a bad one: :func:`spoil`."""
+    rng = np.random.default_rng([seed, 1])
+    factor = float(np.exp(rng.uniform(*np.log(MAGNIFICATIONS))))
+    image = grey
+    if factor > 1:
+        height, width = (max(1, round(side / factor)) for side in grey.shape)
+        y, x = rng.integers(grey.shape[0] - height + 1), rng.integers(grey.shape[1] - width + 1)
+        image = grey[y : y + height, x : x + width]
+    shape = tuple(max(1, round(side * factor)) for side in image.shape)
+    scaled = resize(image.astype(np.float32), shape, order=1, anti_aliasing=factor < 1)  # type: ignore[no-untyped-call]
+    varied: NDArray[np.uint8] = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    return spoil(varied, seed) if rng.random() < 0.5 else varied
+
+
 def spoil(grey: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     """A frame (H, W) as a bad one of the domain: out of focus, noisy, both, clipped, or faint."""
     rng = np.random.default_rng(seed)
@@ -110,3 +135,11 @@ def spoil(grey: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
         image = image + rng.normal(0, rng.uniform(*noise), image.shape).astype(np.float32)
     spoilt: NDArray[np.uint8] = np.rint(image.clip(0, 1) * 255).astype(np.uint8)
     return spoilt
+
+
+def bare_frames(count: int = BARE_FRAMES) -> Iterator[NDArray[np.uint8]]:
+    """Simulated frames with no particle, or one or two, of both regimes in turn."""
+    for index in range(count):
+        world, view = random_world(BARE_SEED + index, ("low", "high")[index % 2], 640, 480)
+        scene = replace(world.scene, coverage=world.scene.coverage * (1e-4, 0.03)[index // 2 % 2])
+        yield render(World(world.seed, scene), view).pixels.astype(np.uint8)

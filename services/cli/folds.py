@@ -50,6 +50,7 @@ def crossvalidate(
     from pydantic import ValidationError
 
     from labsem.training.datasets import read_dataset
+    from labsem.training.train import TrainingInterruptedError
     from services.workers import run_in_worker
 
     quiet_logging("info")
@@ -71,6 +72,8 @@ def crossvalidate(
             report = run_in_worker(_run, given, folds, progress=lambda done, text: update(done, 1.0, text))
     except ValidationError as error:
         raise typer.BadParameter("; ".join(item["msg"] for item in error.errors())) from error
+    except (KeyboardInterrupt, TrainingInterruptedError):
+        fail(f"interrupted; give the same command to go on from what is in {out}")
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
         fail(str(error))
     if as_json:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from labsem.networks.architecture import Architecture
 from labsem.networks.novelty import VIEW_PX, Glances, Novelty, glance, views
 from labsem.networks.registry import build_network
-from labsem.training.novelty import fit_components, fit_glances, spoil
+from labsem.training.novelty import bare_frames, fit_components, fit_glances, spoil, vary
 
 FEATURES = 60
 SMALL = Architecture(channels=16, box_features=32)
@@ -81,7 +81,7 @@ def test_the_limit_lets_nearly_all_of_the_domain_pass(seed: int) -> None:
     plain = _glances(seed, 80)
     noise = np.random.default_rng(seed).normal(0, 0.1, plain.descriptions.shape)
     spoilt = Glances(plain.descriptions + noise, plain.particles)
-    tensors, limit = fit_glances(plain, spoilt, _glances(seed + 1, 40))
+    tensors, limit = fit_glances(plain, spoilt, _glances(seed + 3, 5), _glances(seed + 1, 40))
     fresh = Novelty.from_tensors(tensors).of(_glances(seed + 2, 200))
     assert (fresh > limit.limit).mean() < 0.1
 
@@ -94,3 +94,20 @@ def test_spoilt_frames_are_frames_of_the_same_size(seed: int) -> None:
     assert (spoilt.shape, spoilt.dtype) == (grey.shape, np.uint8)
     assert not np.array_equal(spoilt, grey)
     assert np.array_equal(spoilt, spoil(grey, seed))
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 1000), st.integers(1, 60), st.integers(1, 60))
+def test_varied_frames_are_between_their_magnifications(seed: int, height: int, width: int) -> None:
+    grey = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+    varied = vary(grey, seed)
+    assert varied.dtype == np.uint8
+    for side, was in zip(varied.shape, grey.shape, strict=True):
+        assert 0.4 * was - 1 <= side <= was + 2
+    assert np.array_equal(varied, vary(grey, seed))
+
+
+def test_bare_frames_are_frames_with_next_to_nothing_on_them() -> None:
+    first = next(bare_frames(1))
+    assert (first.shape, first.dtype) == ((480, 640), np.uint8)
+    assert np.ptp(first) > 0
