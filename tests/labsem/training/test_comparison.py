@@ -1,5 +1,6 @@
 """A comparison keeps what is done, refuses what is not comparable, and pairs the same images."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import imagecodecs
@@ -35,18 +36,19 @@ def write_images(folder: Path, count: int, seed: int) -> Path:
     return folder
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> ComparisonPlan:
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> ComparisonPlan:
+    folder = tmp_path_factory.mktemp("data")
     return ComparisonPlan(
-        data=(write_images(tmp_path / "ours", 3, seed=0),),
-        test=(write_images(tmp_path / "held", 4, seed=1), write_images(tmp_path / "other", 2, seed=2)),
+        data=(write_images(folder / "ours", 3, seed=0),),
+        test=(write_images(folder / "held", 3, seed=1), write_images(folder / "other", 2, seed=2)),
         steps=5,
         crop_px=64,
     )
 
 
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+@pytest.fixture(scope="module")
+def trained() -> Iterator[list[str]]:
     """Names of the runs that were trained: one network takes the frame for a particle, the other finds nothing."""
     names: list[str] = []
 
@@ -84,65 +86,72 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         )
         return Trained(manifest, None, [])
 
-    monkeypatch.setattr(comparison, "train_model", train_model)
-    return names
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "train_model", train_model)
+        yield names
 
 
-def test_what_is_trained_is_kept_and_more_seeds_can_be_added(plan, trained, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("out")
+
+
+@pytest.fixture(scope="module")
+def first(plan, trained, out: Path) -> ArchitectureComparison:
+    """One seed of each."""
     told: list[float] = []
-    first = compare_architectures(plan, tmp_path / "out", seeds=1, notify=lambda done, _: told.append(done))
+    found = compare_architectures(plan, out, seeds=1, notify=lambda done, _: told.append(done))
     assert trained == ["lite2-0", "unet-lite2-0"]
     assert told == sorted(told)
     assert 0 < told[0] < told[-1] <= 1
-    again = compare_architectures(plan, tmp_path / "out", seeds=1)
-    assert again == first
-    assert len(trained) == 2
-    more = compare_architectures(plan, tmp_path / "out", seeds=2)
-    assert trained[2:] == ["lite2-1", "unet-lite2-1"]
-    assert [(run.architecture, run.seed) for run in more.runs] == [
-        ("lite2", 0),
-        ("unet-lite2", 0),
-        ("lite2", 1),
-        ("unet-lite2", 1),
-    ]
-    kept = (tmp_path / "out" / "comparison.json").read_bytes()
-    assert ArchitectureComparison.model_validate_json(kept) == more
+    return found
 
 
-def test_differences_are_of_the_same_images(plan, trained, tmp_path: Path) -> None:
-    found = compare_architectures(plan, tmp_path / "out", seeds=1)
+def test_what_is_trained_is_kept_and_more_seeds_can_be_added(first, plan, trained, out: Path) -> None:
+    before = len(trained)
+    assert compare_architectures(plan, out, seeds=1) == first
+    assert len(trained) == before
+    more = compare_architectures(plan, out, architectures=("lite2",), seeds=2)
+    assert trained[before:] == ["lite2-1"]
+    assert [(run.architecture, run.seed) for run in more.runs] == [("lite2", 0), ("lite2", 1)]
+    assert more.runs[0] == first.runs[0]
+    assert ArchitectureComparison.model_validate_json((out / "comparison.json").read_bytes()) == more
+
+
+def test_differences_are_of_the_same_images(first, plan) -> None:
     # The one that takes the whole frame reaches the particle's share of it, the other nothing.
     shares = {
         folder.name: [float((image.labels() > 0).mean()) for image in find_test_images(plan)[folder.name]]
         for folder in plan.test
     }
     shares["all"] = shares["held"] + shares["other"]
-    assert {each.data for each in found.differences} == {"all", "held", "other"}
-    for each in found.differences:
+    assert {each.data for each in first.differences} == {"all", "held", "other"}
+    for each in first.differences:
         assert (each.first, each.second) == ("lite2", "unet-lite2")
         assert each.aji_plus.images == len(shares[each.data])
         assert each.aji_plus.difference == pytest.approx(np.mean(shares[each.data]))
         low, high = each.aji_plus.interval_95
         assert min(shares[each.data]) <= low <= each.aji_plus.difference <= high <= max(shares[each.data])
         assert each.aji_plus.share_not_better == 0
-    figures = {(each.architecture, each.data): each for each in found.figures}
+    figures = {(each.architecture, each.data): each for each in first.figures}
     assert figures["unet-lite2", "all"].aji_plus == 0
-    assert figures["lite2", "all"].images == 6
+    assert figures["lite2", "all"].images == 5
 
 
-def test_runs_by_another_plan_are_refused(plan, trained, tmp_path: Path) -> None:
-    compare_architectures(plan, tmp_path / "out", architectures=("lite2",), seeds=1)
+def test_runs_by_another_plan_are_refused(first, plan, trained, out: Path) -> None:
+    before = len(trained)
     with pytest.raises(ValueError, match="another plan"):
-        compare_architectures(plan.model_copy(update={"steps": 6}), tmp_path / "out", seeds=1)
-    assert trained == ["lite2-0"]
+        compare_architectures(plan.model_copy(update={"steps": 6}), out, seeds=1)
+    assert len(trained) == before
 
 
 def test_a_comparison_needs_test_images_and_known_names(plan, trained, tmp_path: Path) -> None:
+    before = len(trained)
     with pytest.raises(ValueError, match="--test"):
         compare_architectures(plan.model_copy(update={"test": ()}), tmp_path / "out")
     with pytest.raises(ValueError, match="resnext"):
         compare_architectures(plan, tmp_path / "out", architectures=("resnext",))
-    assert trained == []
+    assert len(trained) == before
 
 
 @pytest.mark.slow
