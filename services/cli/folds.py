@@ -87,6 +87,7 @@ def _run(report: Report, given: dict[str, Any], folds: int) -> CrossValidationRe
     from labsem.training.folds import train_folds
     from labsem.training.train import TrainingOptions
 
+    quiet_logging("info")  # in this process too: stdout is the document's
     options: TrainingOptions = TrainingOptions.model_validate(given)
     train_folds(options, folds, report)
     return pool_folds(options.output, options.data)
