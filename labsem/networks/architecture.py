@@ -149,12 +149,13 @@ class ParticleNetwork(DetectionNetwork):
         detections_max: int,
         refinements: int = 0,
         box_margin: float = 0.0,
+        mirror: bool = False,
     ) -> dict[str, Tensor]:
         """Detections of one image, best first (see :meth:`ParticleRoIHeads.detect`)."""
         pyramid = self.features(images)
         image_list = ImageList(images, [(images.shape[-2], images.shape[-1])])
         proposals, _ = self.rpn(image_list, _rpn_levels(pyramid))
-        return self.roi_heads.detect(
+        found: dict[str, Tensor] = self.roi_heads.detect(
             pyramid,
             proposals[0],
             image_list.image_sizes[0],
@@ -164,6 +165,24 @@ class ParticleNetwork(DetectionNetwork):
             refinements=refinements,
             box_margin=box_margin,
         )
+        return self._averaged(images, found, score_min) if mirror else found
+
+    def _averaged(self, images: Tensor, found: dict[str, Tensor], score_min: float) -> dict[str, Tensor]:
+        """Detections whose scores, confidence and masks are means over their boxes here and in the mirrored image."""
+        pyramid = self.features(images.flip(-1).contiguous(memory_format=torch.channels_last))
+        x0, y0, x1, y1 = found["boxes"].unbind(dim=1)
+        boxes = torch.stack([images.shape[-1] - x1, y0, images.shape[-1] - x0, y1], dim=1)
+        class_logits, _, confidence = self.roi_heads.box_features(pyramid, boxes)
+        mirrored = {
+            "boxes": found["boxes"],
+            "scores": class_logits.softmax(dim=1)[:, 1],
+            "confidence_logits": confidence,
+            "masks": self.roi_heads.draw(pyramid, boxes).flip(-1),
+        }
+        averaged = {name: (value + mirrored[name]) / 2 for name, value in found.items()}
+        order = averaged["scores"].argsort(descending=True, stable=True)
+        order = order[averaged["scores"][order] > score_min]
+        return {name: value[order] for name, value in averaged.items()}
 
     def glance(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Maps of the backbone's stages, and (N,) the highest objectness of any anchor, as log odds."""

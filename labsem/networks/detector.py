@@ -147,6 +147,7 @@ class Detector:
             detections_max=detections_max,
             refinements=scale.refinements,
             box_margin=scale.box_margin,
+            mirror=scale.mirror,
         )
         first = self._look(grey, whole_view(height, width, factor), ask)
         closer = 1.0 if large else _closer_factor(first.sides_px[first.objectness > SURE], factor, scale)

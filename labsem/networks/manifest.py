@@ -106,6 +106,7 @@ class Input(_Part):
         le=0.5,
         description="share of its sides by which a box grows before its mask is drawn",
     )
+    mirror: bool = Field(default=False, description="look at the mirrored frame too, and average")
 
     @model_validator(mode="after")
     def _tiles_overlap_by_less_than_half(self) -> Self:

@@ -224,16 +224,17 @@ class ReferenceNetwork(DetectionNetwork):
         detections_max: int,
         refinements: int = 0,
         box_margin: float = 0.0,
+        mirror: bool = False,
     ) -> dict[str, Tensor]:
         """Detections of one image, best first; ``scores`` are the RPN's objectness.
 
         Raises
         ------
         ValueError
-            Where a refinement or a margin is asked for, which the paper's network has not.
+            Where a refinement, a margin or the mirrored image is asked for, which the paper's network has not.
         """
-        if refinements or box_margin:
-            raise ValueError("the reference network has no refinements and no box_margin; leave them at 0")
+        if refinements or box_margin or mirror:
+            raise ValueError("the reference network has no refinements, box_margin or mirror; leave them out")
         size = (images.shape[-2], images.shape[-1])
         pyramid, proposals, scores = self._propose(images)
         detections = self.roi_heads.detect_scored(

@@ -159,11 +159,15 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
         if box_margin:
             by = (boxes[:, 2:] - boxes[:, :2]) * (box_margin / 2)
             boxes = box_ops.clip_boxes_to_image(boxes + torch.cat([-by, by], dim=1), image_size)
-        if len(boxes):
-            masks = self.mask_head(pool_regions(list(pyramid.values())[:-1], boxes, MASK_BINS)).sigmoid()
-        else:
-            masks = boxes.new_zeros((0, MASK_SIZE, MASK_SIZE))
+        masks = self.draw(pyramid, boxes)
         return {"boxes": boxes, "scores": scores, "confidence_logits": confidence, "masks": masks}
+
+    def draw(self, pyramid: OrderedDict[str, Tensor], boxes: Tensor) -> Tensor:
+        """Mask probabilities (M, 28, 28) at boxes (M, 4)."""
+        if not len(boxes):
+            return boxes.new_zeros((0, MASK_SIZE, MASK_SIZE))
+        logits: Tensor = self.mask_head(pool_regions(list(pyramid.values())[:-1], boxes, MASK_BINS))
+        return logits.sigmoid()
 
     def _pass(
         self,

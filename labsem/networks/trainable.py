@@ -58,6 +58,7 @@ class DetectionNetwork(TrainableNetwork):
         detections_max: int,
         refinements: int = 0,
         box_margin: float = 0.0,
+        mirror: bool = False,
     ) -> dict[str, Tensor]:
         """Detections of one image (1, 1, H, W), best first.
 
@@ -67,6 +68,8 @@ class DetectionNetwork(TrainableNetwork):
             How often the boxes that were found are looked at again.
         box_margin
             By what share of its sides a box grows before its mask is drawn.
+        mirror
+            Whether the mirrored image is looked at too, and what is said of each box in both is averaged.
 
         Returns
         -------

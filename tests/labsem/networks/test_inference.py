@@ -29,6 +29,24 @@ def test_a_prepared_network_finds_the_same() -> None:
         assert torch.allclose(level, after[name], atol=1e-4 * float(level.abs().max()))
 
 
+def test_the_mirrored_image_is_averaged_in() -> None:
+    torch.manual_seed(2)
+    network = ParticleNetwork(Architecture(channels=16, box_features=32)).eval()
+    half = torch.rand(1, 1, 64, 64)
+    even = torch.cat([half, half.flip(-1)], dim=-1)
+    limits = {"score_min": 0.0, "nms_iou": 0.5, "detections_max": 30}
+    with torch.inference_mode():
+        once = network.detect(even, **limits)
+        both = network.detect(even, **limits, mirror=True)
+        x0, y0, x1, y1 = once["boxes"].unbind(1)
+        mirrored = torch.stack([128 - x1, y0, 128 - x0, y1], dim=1)
+        there = network.at_boxes(even, mirrored)["scores"]
+    assert len(both["scores"]) == len(once["scores"]) > 0
+    assert torch.all(both["scores"].diff() <= 0)
+    wanted = ((once["scores"] + there) / 2).sort(descending=True).values
+    assert torch.allclose(both["scores"], wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("bins", [7, 14])
 def test_regions_are_pooled_as_by_torchvision(bins: int) -> None:
     torch.manual_seed(1)

@@ -30,7 +30,9 @@ class Blobs(DetectionNetwork):
     def glance(self, images):
         raise NotImplementedError
 
-    def detect(self, images, *, score_min, nms_iou, detections_max, refinements=0, box_margin=0.0):
+    def detect(
+        self, images, *, score_min, nms_iou, detections_max, refinements=0, box_margin=0.0, mirror=False
+    ):
         self.shapes = [*getattr(self, "shapes", []), tuple(images.shape[-2:])]
         labels, _ = ndimage.label(images[0, 0].numpy() > 0.5)
         found = ndimage.find_objects(labels)
