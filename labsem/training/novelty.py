@@ -32,7 +32,7 @@ MAGNIFICATIONS: Final = (0.4, 2.0)
 """Range by which varied frames are reduced or enlarged."""
 
 QUANTILE: Final = 0.96
-"""Share of left-out images of the domain that lie under the limit."""
+"""Share of left-out images of the domain that lie under the limit; whole fits see more, and let more of them pass."""
 
 
 def fit_novelty(
