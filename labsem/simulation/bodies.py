@@ -89,16 +89,25 @@ class Body:
         return [Particle(x, y, base, radius, index, found[0].seed, parts=tuple(found))]
 
 
-def make_body(rng: np.random.Generator, component: Component, limit_um: float) -> Body:
-    """Draw one body of a component; a cluster's primaries lie within ``limit_um`` of its first one."""
+def cluster_um(component: Component) -> float:
+    """Largest distance of a primary's centre from its body's; 0 for bodies that are no clusters."""
+    if component.primaries == 1:
+        return 0.0
+    return float(0.6 * component.sizes.largest_um * component.primaries**0.5)
+
+
+def make_body(rng: np.random.Generator, component: Component) -> Body:
+    """Draw one body of a component."""
     radius = component.sizes.draw(rng) / 2
     members = [Member(0.0, 0.0, radius, radius)]
     if component.primaries == 1:
         return Body(members, radius, radius * HEIGHTS[component.shape])
+    limit_um = cluster_um(component)
     _grow(rng, component, members, limit_um)
-    x, y = np.mean([(m.x, m.y) for m in members], axis=0)
-    for m in members:
-        m.x, m.y = m.x - float(x), m.y - float(y)
+    x, y = np.mean([(m.x, m.y) for m in members], axis=0).tolist()
+    if all(hypot(m.x - x, m.y - y) <= limit_um for m in members):
+        for m in members:
+            m.x, m.y = m.x - x, m.y - y
     top = max(m.z + m.r * (HEIGHTS[component.shape] - 1) for m in members)
     outer = max(hypot(m.x, m.y) + m.r for m in members)
     return Body(members, 0.85 * outer, top)
@@ -121,7 +130,7 @@ def _grow(rng: np.random.Generator, component: Component, members: list[Member],
         flat = away * (1 - rise**2) ** 0.5
         x, y = other.x + flat * cos(azimuth), other.y + flat * sin(azimuth)
         z = max(other.z + away * rise, r)
-        if hypot(x, y) + r >= limit_um or any(
+        if hypot(x, y) > limit_um or any(
             (m.x - x) ** 2 + (m.y - y) ** 2 + (m.z - z) ** 2 <= (closest * (m.r + r)) ** 2 for m in members
         ):
             continue

@@ -27,7 +27,7 @@ SMALL_PX: Final = 18.0
 
 FEWEST_BODIES: Final = 4
 
-FEWEST_NS: Final = 150.0
+FEWEST_NS: Final = 400.0
 """Least dwell time x averages: with less, nobody would keep the frame."""
 
 

@@ -18,7 +18,7 @@ Axis = NDArray[np.float64]
 
 REACH: Final[dict[ShapeKind, float]] = {
     "sphere": 1.5,
-    "crystal": 1.5,
+    "crystal": 1.75,
     "plate": 1.75,
     "needle": 3.2,
     "rod": 2.4,

@@ -9,7 +9,7 @@ from threading import RLock
 import numpy as np
 from numpy.typing import NDArray
 
-from labsem.simulation.bodies import Body, Member, Particle, make_body
+from labsem.simulation.bodies import Body, Member, Particle, cluster_um, make_body
 from labsem.simulation.powders import powder_scene
 from labsem.simulation.scene import SceneParameters
 from labsem.simulation.shapes import REACH
@@ -56,13 +56,7 @@ class World:
     @cached_property
     def reach_um(self) -> float:
         """Largest distance from a body's centre to its outline."""
-        return max(
-            0.5
-            * c.sizes.largest_um
-            * REACH[c.shape]
-            * (1.0 if c.primaries == 1 else 1.2 * c.primaries**0.5 + 1)
-            for c in self.scene.components
-        )
+        return max(0.5 * c.sizes.largest_um * REACH[c.shape] + cluster_um(c) for c in self.scene.components)
 
     @cached_property
     def cell_um(self) -> float:
@@ -134,7 +128,7 @@ class World:
             return self._lattice(rng, ix, iy)
         count = rng.poisson(self.scene.coverage * self.cell_um**2 / self._mean_area_um2)
         which = rng.choice(len(self._shares), size=count, p=self._shares)
-        drawn = [(int(k), make_body(rng, self.scene.components[int(k)], 0.95 * self.reach_um)) for k in which]
+        drawn = [(int(k), make_body(rng, self.scene.components[int(k)])) for k in which]
         # What comes later lies on top of what came first, so the order is not strict.
         size = np.array([body.radius_um for _, body in drawn]) * np.exp(0.3 * rng.standard_normal(count))
         return [(*drawn[i], None) for i in np.argsort(-size)]
@@ -181,17 +175,19 @@ class World:
         piles = rng.random() < self.scene.piling
         if not len(bodies):
             return float(places[0, 0]), float(places[0, 1]), 0.0
-        distance = np.hypot(places[:, :1] - bodies[:, 0], places[:, 1:] - bodies[:, 1])
         # Two spheres on a plane touch at a distance of 2 sqrt(R r), less than R + r: the smaller lies partly
         # under the larger one.
         need = 1.9 * np.sqrt(bodies[:, 2] * radius_um)
-        free = (distance >= need).all(axis=1)
-        if free.any():
-            x, y = places[int(np.argmax(free))]
-            return float(x), float(y), 0.0
+        for tried in (places[:1], places[1:]):  # the first mostly does
+            distance = np.hypot(tried[:, :1] - bodies[:, 0], tried[:, 1:] - bodies[:, 1])
+            free = (distance >= need).all(axis=1)
+            if free.any():
+                x, y = tried[int(np.argmax(free))]
+                return float(x), float(y), 0.0
         if not piles:
             return None
-        under = distance[0] < bodies[:, 2] + 0.5 * radius_um
-        share = np.clip(1 - (distance[0] / (bodies[:, 2] + radius_um)) ** 2, 0, 1)
+        distance = np.hypot(places[0, 0] - bodies[:, 0], places[0, 1] - bodies[:, 1])
+        under = distance < bodies[:, 2] + 0.5 * radius_um
+        share = np.clip(1 - (distance / (bodies[:, 2] + radius_um)) ** 2, 0, 1)
         base = float((bodies[:, 3] * share**0.5)[under].max()) if under.any() else 0.0
         return float(places[0, 0]), float(places[0, 1]), 0.9 * base

@@ -64,7 +64,8 @@ def test_fused_primaries_are_one_particle_and_necked_ones_are_their_own():
     own = render(necked, VIEW)
     assert 2 < len(frame.particles) < 0.5 * len(own.particles)
     for label, (x0, y0, x1, y1) in enumerate(frame.boxes, start=1):
-        assert (frame.labels[y0:y1, x0:x1] == label).sum() > 60
+        cut = x0 == 0 or y0 == 0 or x1 == VIEW.width_px or y1 == VIEW.height_px
+        assert cut or (frame.labels[y0:y1, x0:x1] == label).sum() > 300  # more than one primary
 
 
 def test_a_neck_fills_the_gap_between_primaries():
