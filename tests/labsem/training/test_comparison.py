@@ -158,8 +158,8 @@ def test_a_comparison_needs_test_images_and_known_names(plan, trained, tmp_path:
 def test_the_command_trains_measures_and_compares(tmp_path: Path) -> None:
     from services.cli.main import app
 
-    data = write_images(tmp_path / "ours", 8, seed=0)
-    lines = ["id,regime", *(f"{number},{'low' if number % 2 else 'high'}" for number in range(8))]
+    data = write_images(tmp_path / "ours", 10, seed=0)  # every fifth validates: one of each regime
+    lines = ["id,regime", *(f"{number},{'low' if number % 2 else 'high'}" for number in range(10))]
     (data / "metadata.csv").write_text("\n".join(lines) + "\n")
     held = write_images(tmp_path / "held", 2, seed=1)
     command = [
