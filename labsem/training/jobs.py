@@ -64,6 +64,11 @@ def run_job(job: TrainingJob, report: Callable[[Any, Any], None]) -> dict[str, A
         raise WeightsError("a joint model is compared with none; give --against with --regime low or high")
     datasets = load_datasets(options)
     require_validation(datasets, options.regime)
+    validation = {options.regime: [image for one in datasets for image in one.of_regime(options.regime)]}
+    if job.against is not None and len(validation[options.regime]) < 2:
+        raise ValueError(
+            f"--against compares on two validation images of {options.regime.value} at least; there is one"
+        )
     report("data", [report_dataset(dataset).model_dump(mode="json") for dataset in datasets])
     curve = None
     if job.learning_curve:
@@ -73,7 +78,6 @@ def run_job(job: TrainingJob, report: Callable[[Any, Any], None]) -> dict[str, A
         trained = train_model(options, report, datasets=datasets)
     choice: list[str] = []
     if job.against is not None:
-        validation = {options.regime: [image for one in datasets for image in one.of_regime(options.regime)]}
         decisions = choose_weights(
             job.against, [options.output], options.output / "ships", validation, report
         )

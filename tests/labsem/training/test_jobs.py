@@ -41,7 +41,9 @@ def folder(tmp_path_factory):
             ("uncertain", np.where(labels == 1, labels, 0).astype(np.uint16)),
         ):
             (root / part / f"disc{seed:02}.png").write_bytes(imagecodecs.png_encode(pixels))
-        rows.append({"id": f"disc{seed:02}", "pixel_size_nm": 100, "regime": ("low", "high")[seed % 2]})
+        rows.append(
+            {"id": f"disc{seed:02}", "pixel_size_nm": 100, "regime": "high" if seed in (1, 3) else "low"}
+        )
     with (root / "metadata.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -112,7 +114,6 @@ def test_a_training_with_its_learning_curve_then_one_regime_against_it(folder, s
     tuned = run_job(_job(folder, low, data_weights={folder.name: 2.0}, **given), lambda *_: None)
     assert tuned["manifest"]["training"]["start"] == "joint.safetensors"
     assert tuned["manifest"]["training"]["previous"]["sha256"] == manifest.sha256
-    # One validation image of low: too few to compare, had there been no second.
     assert len(tuned["choice"]) == 1 and "validation images low, fine-tuned for low" in tuned["choice"][0]
     assert {one.name for one in list_manifests(low / "ships")} >= {"joint"}
 
@@ -122,6 +123,8 @@ def test_what_cannot_be_is_said_before_the_training(folder, tmp_path) -> None:
         run_job(_job(folder, tmp_path, against=tmp_path), lambda *_: None)
     with pytest.raises(ValueError, match="no data folder is called powders"):
         run_job(_job(folder, tmp_path, data_weights={"powders": 2.0}), lambda *_: None)
+    with pytest.raises(ValueError, match="no validation image is left for the regime high"):
+        run_job(_job(folder, tmp_path, regime="high"), lambda *_: None)
     assert not list(tmp_path.iterdir())
 
 
