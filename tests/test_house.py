@@ -71,7 +71,7 @@ def test_every_import_is_declared():
     declared = project()["project"]
     extras = [name for names in declared["optional-dependencies"].values() for name in names]
     known = {re.split(r"[\[<>=,]", name)[0].lower() for name in [*declared["dependencies"], *extras]}
-    distributions = {"zmq": "pyzmq", "skimage": "scikit-image", "yaml": "pyyaml"}
+    distributions = {"PIL": "pillow", "zmq": "pyzmq", "skimage": "scikit-image", "yaml": "pyyaml"}
     pattern = re.compile(r"^\s*(?:from|import) ([a-zA-Z_][a-zA-Z0-9_]*)", re.MULTILINE)
     code = {path: re.sub(r'"""[\s\S]*?"""', "", path.read_text()) for path in modules()}
     unknown = {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from labsem.networks.architecture import Architecture
+from labsem.training import novelty
 from labsem.training.options import TrainingOptions
 from labsem.training.sampling import TrainingImage
 
@@ -25,6 +27,14 @@ def labelled_discs(seed: int, side: int = 128) -> TrainingImage:
         labels[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = label
     grey = np.where(labels > 0, 190, 60) + rng.normal(0, 6, labels.shape)
     return TrainingImage(f"image{seed}", grey.clip(0, 255).astype(np.uint8), labels, UNCERTAIN)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_bare_frames() -> Iterator[None]:
+    """Novelty is fitted with 4 bare frames instead of 40, which take longer to render than all else here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(novelty, "bare_frames", partial(novelty.bare_frames, 4))
+        yield
 
 
 @pytest.fixture(scope="session")

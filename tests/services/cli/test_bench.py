@@ -5,6 +5,7 @@ import pytest
 from labsem.networks.allocator import ALLOCATOR_ENVIRONMENT
 
 
+@pytest.mark.slow
 def test_one_frame_against_the_reference(labsem):
     size = ("--width-px", 192, "--height-px", 128)
     ended = labsem("bench", "segment", "--at", 4, "--repeats", 1, "--threads", 1, *size, "--json")
