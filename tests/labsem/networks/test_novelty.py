@@ -75,15 +75,16 @@ def test_tensors_hold_all_of_it() -> None:
     assert again.of(_glances(3, 5)) == pytest.approx(novelty.of(_glances(3, 5)))
 
 
-@settings(deadline=None, max_examples=10)
-@given(st.integers(0, 1000))
-def test_the_limit_lets_nearly_all_of_the_domain_pass(seed: int) -> None:
-    plain = _glances(seed, 80)
-    noise = np.random.default_rng(seed).normal(0, 0.1, plain.descriptions.shape)
-    spoilt = Glances(plain.descriptions + noise, plain.particles)
-    tensors, limit = fit_glances(plain, spoilt, _glances(seed + 3, 5), _glances(seed + 1, 40))
-    fresh = Novelty.from_tensors(tensors).of(_glances(seed + 2, 200))
-    assert (fresh > limit.limit).mean() < 0.1
+def test_the_limit_lets_nearly_all_of_the_domain_pass() -> None:
+    raised = []
+    for seed in range(10):
+        plain = _glances(seed, 80)
+        noise = np.random.default_rng(seed).normal(0, 0.1, plain.descriptions.shape)
+        spoilt = Glances(plain.descriptions + noise, plain.particles)
+        tensors, limit = fit_glances(plain, spoilt, _glances(seed + 1000, 5), _glances(seed + 2000, 40))
+        fresh = Novelty.from_tensors(tensors).of(_glances(seed + 3000, 200))
+        raised.append((fresh > limit.limit).mean())
+    assert np.mean(raised) < 0.07
 
 
 @settings(deadline=None, max_examples=10)
