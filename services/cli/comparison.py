@@ -96,6 +96,7 @@ def _compare(
     from labsem.training.comparison import compare_architectures
     from labsem.training.comparison_report import ComparisonPlan
 
+    quiet_logging("info")  # in this process too: stdout is the document's
     plan = ComparisonPlan.model_validate(given)
     return compare_architectures(plan, out, architectures=names, seeds=seeds, notify=report)
 

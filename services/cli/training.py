@@ -221,6 +221,7 @@ def train(
 def _train(report: Report, job: Any) -> dict[str, Any]:
     from labsem.training.jobs import run_job
 
+    quiet_logging("info")  # in this process too: stdout is the document's
     return run_job(job, report)
 
 
