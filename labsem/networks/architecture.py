@@ -18,13 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import MultiScaleRoIAlign
 
 from labsem.networks.heads import BoxHead, BoxPredictor, MaskHead, RPNHead
 from labsem.networks.imagenet import PIXEL_MEAN, PIXEL_STD
 from labsem.networks.manifest import Objectness
 from labsem.networks.proposals import ProposalNetwork
-from labsem.networks.roi_heads import ParticleRoIHeads
+from labsem.networks.roi_heads import BOX_BINS, ParticleRoIHeads
 from labsem.networks.trainable import DetectionNetwork
 
 
@@ -110,12 +109,9 @@ class ParticleNetwork(DetectionNetwork):
             fg_iou=0.6,
             bg_iou=0.3,
         )
-        levels = ["P2", "P3", "P4", "P5"]
         self.roi_heads = ParticleRoIHeads(
-            box_roi_pool=MultiScaleRoIAlign(levels, 7, 2),
-            box_head=BoxHead(architecture.channels * 49, architecture.box_features),
+            box_head=BoxHead(architecture.channels * BOX_BINS**2, architecture.box_features),
             box_predictor=BoxPredictor(architecture.box_features, architecture.confidence_bins),
-            mask_roi_pool=MultiScaleRoIAlign(levels, 14, 2),
             mask_head=MaskHead(architecture.channels),
         )
 
@@ -177,7 +173,7 @@ class ParticleNetwork(DetectionNetwork):
             "boxes": found["boxes"],
             "scores": class_logits.softmax(dim=1)[:, 1],
             "confidence_logits": confidence,
-            "masks": self.roi_heads.draw(pyramid, boxes).flip(-1),
+            "masks": self.roi_heads.draw(pyramid, boxes, (images.shape[-2], images.shape[-1])).flip(-1),
         }
         averaged = {name: (value + mirrored[name]) / 2 for name, value in found.items()}
         order = averaged["scores"].argsort(descending=True, stable=True)
@@ -191,9 +187,14 @@ class ParticleNetwork(DetectionNetwork):
         return maps, torch.cat([level.flatten(1) for level in objectness], dim=1).amax(dim=1)
 
     def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
-        """``scores`` (M,) and ``confidence_logits`` (M, k) of one image at boxes (M, 4) x0 y0 x1 y1, px."""
-        class_logits, _, confidence = self.roi_heads.box_features(self.features(images), boxes)
-        return {"scores": class_logits.softmax(dim=1)[:, 1], "confidence_logits": confidence}
+        """``scores`` (M,), ``confidence_logits`` (M, k), ``masks`` (M, 28, 28) of one image at boxes (M, 4), px."""
+        pyramid = self.features(images)
+        class_logits, _, confidence = self.roi_heads.box_features(pyramid, boxes)
+        return {
+            "scores": class_logits.softmax(dim=1)[:, 1],
+            "confidence_logits": confidence,
+            "masks": self.roi_heads.draw(pyramid, boxes, (images.shape[-2], images.shape[-1])),
+        }
 
 
 def _rpn_levels(pyramid: OrderedDict[str, Tensor]) -> OrderedDict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from labsem.networks.combination import Cell, resample_masks
+from labsem.networks.evidence import EvidenceHead, gather_evidence
 from labsem.networks.losses import expected_confidence
 from labsem.networks.manifest import Input
 from labsem.networks.novelty import Glances, glance
@@ -78,6 +79,11 @@ class Detections:
         longest: NDArray[np.float64] = (self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1, initial=0)
         return longest
 
+    @cached_property
+    def evidence(self) -> NDArray[np.float64]:
+        """(N, len(EVIDENCE)) what the uncertainty head may work on."""
+        return gather_evidence(self.grey, self.boxes, self.masks, self.objectness)
+
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Self:
         """Those of an index or a mask over the detections."""
         return replace(
@@ -115,7 +121,10 @@ class Detector:
     the first. A frame much larger than a tile is looked at in tiles at full resolution.
     """
 
-    def __init__(self, network: DetectionNetwork, *, precision: Precision = "auto") -> None:
+    def __init__(
+        self, network: DetectionNetwork, *, precision: Precision = "auto", head: EvidenceHead | None = None
+    ) -> None:
+        self._head = head
         self._network = network.eval().to(memory_format=torch.channels_last)
         self._half = precision == "bfloat16" or (precision == "auto" and bfloat16_is_faster())
 
@@ -152,27 +161,28 @@ class Detector:
         first = self._look(grey, whole_view(height, width, factor), ask)
         closer = 1.0 if large else _closer_factor(first.sides_px[first.objectness > SURE], factor, scale)
         if closer < factor * CLOSER_BY:
-            return first
+            return self._trusted(first)
         # What the closer look shows too large, and no tile can hold whole, comes from the first one.
         limit_px = scale.tile_overlap_px / closer
         parts = [first.take(first.longest_px > limit_px / 2)]
         for view in _closer_views(height, width, closer, scale):
             found = self._look(grey, view, ask)
             parts.append(found.take(view.answers_for(found.boxes) & (found.longest_px <= limit_px)))
-        return merge(parts, nms_iou)
+        return self._trusted(merge(parts, nms_iou))
 
     def at_boxes(
         self, pixels: NDArray[np.uint8] | NDArray[np.uint16], boxes: NDArray[np.float64], scale: Input
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Objectness and expected bin centre (N,) at boxes (N, 4), x0 y0 x1 y1 in pixels of the frame (H, W)."""
+    ) -> Detections:
+        """What it says at boxes (N, 4), x0 y0 x1 y1 in pixels of the frame (H, W), in their order."""
         factor = scale_factor(pixels.shape[0], pixels.shape[1], scale)
         if scale.typical_side_px and len(boxes):
             factor = _closer_factor(_sides_px(boxes), factor * scale.first_look, scale)
-        image = at_scale(normalise(pixels, grey_levels(pixels)), factor)
+        grey = normalise(pixels, grey_levels(pixels))
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._half):
-            found = self._network.at_boxes(image, torch.from_numpy(boxes * factor).float().reshape(-1, 4))
-        expected = expected_confidence(found["confidence_logits"].float())
-        return found["scores"].double().numpy(), expected.double().numpy()
+            found = self._network.at_boxes(
+                at_scale(grey, factor), torch.from_numpy(boxes * factor).float().reshape(-1, 4)
+            )
+        return self._trusted(_detections(grey, np.asarray(boxes, np.float64).reshape(-1, 4), found))
 
     def glance(self, grey: NDArray[np.float32]) -> Glances:
         """What tells a frame unlike the training, of its grey values (H, W) in [0, 1]."""
@@ -187,16 +197,28 @@ class Detector:
         boxes = found["boxes"].double().numpy() / view.factor
         for axis, (start, end) in enumerate((view.columns, view.rows)):
             boxes[:, axis::2] = (boxes[:, axis::2] + start).clip(start, end)
-        masks = found["masks"].float()
-        return Detections(
-            grey=grey,
-            boxes=boxes,
-            masks=masks,
-            objectness=found["scores"].double().numpy(),
-            expected_confidence=expected_confidence(found["confidence_logits"].float()).double().numpy(),
-            mask_certainty=((masks - 0.5).abs().mean(dim=(1, 2)) * 2).double().numpy(),
-            certain=found["certain"].numpy() if "certain" in found else None,
-        )
+        return _detections(grey, boxes, found)
+
+    def _trusted(self, found: Detections) -> Detections:
+        """Where there is a head on evidence, its word takes the place of the one on box features."""
+        if self._head is None:
+            return found
+        return replace(found, expected_confidence=self._head.expected(found.evidence))
+
+
+def _detections(
+    grey: NDArray[np.float32], boxes: NDArray[np.float64], found: dict[str, Tensor]
+) -> Detections:
+    masks = found["masks"].float()
+    return Detections(
+        grey=grey,
+        boxes=boxes,
+        masks=masks,
+        objectness=found["scores"].double().numpy(),
+        expected_confidence=expected_confidence(found["confidence_logits"].float()).double().numpy(),
+        mask_certainty=((masks - 0.5).abs().mean(dim=(1, 2)) * 2).double().numpy(),
+        certain=found["certain"].numpy() if "certain" in found else None,
+    )
 
 
 def _sides_px(boxes: NDArray[np.float64]) -> NDArray[np.float64]:

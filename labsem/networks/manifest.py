@@ -138,6 +138,7 @@ class Calibration(_Part):
 
 
 Objectness = Literal["box head foreground probability", "rpn", "highest cell distance"]
+ConfidenceFrom = Literal["box features", "evidence"]
 
 
 class Manifest(_Part):
@@ -152,6 +153,10 @@ class Manifest(_Part):
     )
     architecture: dict[str, object]
     objectness: Objectness = "box head foreground probability"
+    confidence_from: ConfidenceFrom = Field(
+        default="box features",
+        description="what the uncertainty head works on; evidence: see labsem.networks.evidence",
+    )
     weights: str = Field(description="file name")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size_bytes: int = Field(gt=0)

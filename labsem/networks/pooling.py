@@ -67,7 +67,7 @@ def _pool(features: Tensor, boxes: Tensor, bins: int) -> Tensor:
 def _taps(low: Tensor, high: Tensor, cells: int, bins: int) -> tuple[Tensor, Tensor]:
     """(M, bins, 2 SAMPLES) cells of one axis, and the share of each in the bin's mean."""
     step = (high - low).clamp(min=1) / (bins * SAMPLES)
-    place = torch.arange(bins * SAMPLES, dtype=low.dtype) + 0.5
+    place = torch.arange(bins * SAMPLES, dtype=low.dtype, device=low.device) + 0.5
     at = low[:, None] + place * step[:, None]
     outside = (at < -1) | (at > cells)
     at = at.clamp(0, cells - 1)

@@ -25,7 +25,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops import boxes as box_ops
 
 from labsem.networks.manifest import Objectness
-from labsem.networks.roi_heads import MASK_SIZE, ParticleRoIHeads
+from labsem.networks.roi_heads import BOX_BINS, ParticleRoIHeads
 from labsem.networks.trainable import DetectionNetwork
 
 FPN_CHANNELS = 256
@@ -33,6 +33,8 @@ BOX_FEATURES = 1024
 ROIS_FOR_IMAGE = 512
 POSITIVE_SHARE = 0.25
 PROPOSALS = 1000
+LEVELS = ["0", "1", "2", "3"]
+"""Maps of the pyramid that regions are pooled from."""
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 """torchvision's, for the three equal channels of a grey frame."""
@@ -94,6 +96,17 @@ class ReferencePredictor(nn.Module):
 class ReferenceRoIHeads(ParticleRoIHeads):
     """Box, uncertainty and mask heads without a class: a detection keeps the objectness of its proposal."""
 
+    def pool(
+        self,
+        pyramid: OrderedDict[str, Tensor],
+        boxes: list[Tensor],
+        image_sizes: list[tuple[int, int]],
+        bins: int,
+    ) -> Tensor:
+        """As the heads that ship pool, by torchvision's own kernel, as the paper's network does."""
+        pooled: Tensor = MultiScaleRoIAlign(LEVELS, bins, 2)(pyramid, boxes, image_sizes)
+        return pooled
+
     def losses(
         self,
         pyramid: OrderedDict[str, Tensor],
@@ -106,7 +119,7 @@ class ReferenceRoIHeads(ParticleRoIHeads):
         proposals, matched, labels, deltas = self.select_training_samples(proposals, sampling)
         positive = [label > 0 for label in labels]
         kept = torch.cat(positive)
-        features = self.box_head(self.box_roi_pool(pyramid, proposals, image_sizes))
+        features = self.box_head(self.pool(pyramid, proposals, image_sizes, BOX_BINS))
         box_deltas, confidence_logits = self.box_predictor(features)
         # As torchvision's fastrcnn_loss: summed over positives, divided by all that were sampled.
         loss_box = functional.smooth_l1_loss(
@@ -136,22 +149,18 @@ class ReferenceRoIHeads(ParticleRoIHeads):
         kept = scores > score_min
         proposals, scores = proposals[kept], scores[kept]
         deltas, confidence = self.box_predictor(
-            self.box_head(self.box_roi_pool(pyramid, [proposals], [image_size]))
+            self.box_head(self.pool(pyramid, [proposals], [image_size], BOX_BINS))
         )
         boxes = self.box_coder.decode(deltas.float(), [proposals]).reshape(-1, 4)
         boxes = box_ops.clip_boxes_to_image(boxes, image_size)
         large = box_ops.remove_small_boxes(boxes, 1.0)
         best = large[box_ops.nms(boxes[large], scores[large], nms_iou)[:detections_max]]
         boxes = boxes[best]
-        if len(boxes):
-            masks = self.mask_head(self.mask_roi_pool(pyramid, [boxes], [image_size])).sigmoid()
-        else:
-            masks = boxes.new_zeros((0, MASK_SIZE, MASK_SIZE))
         return {
             "boxes": boxes,
             "scores": scores[best],
             "confidence_logits": confidence[best],
-            "masks": masks,
+            "masks": self.draw(pyramid, boxes, image_size),
         }
 
 
@@ -166,6 +175,7 @@ class ReferenceNetwork(DetectionNetwork):
         "loss_confidence",
     )
     objectness: ClassVar[Objectness] = "rpn"
+    takes_evidence: ClassVar[bool] = False
 
     def __init__(self, architecture: ReferenceArchitecture) -> None:
         super().__init__()
@@ -186,12 +196,9 @@ class ReferenceNetwork(DetectionNetwork):
             post_nms_top_n={"training": 2 * PROPOSALS, "testing": PROPOSALS},
             nms_thresh=0.7,
         )
-        levels = ["0", "1", "2", "3"]
         self.roi_heads = ReferenceRoIHeads(
-            box_roi_pool=MultiScaleRoIAlign(levels, 7, 2),
-            box_head=TwoMLPHead(FPN_CHANNELS * 49, BOX_FEATURES),
+            box_head=TwoMLPHead(FPN_CHANNELS * BOX_BINS**2, BOX_FEATURES),
             box_predictor=ReferencePredictor(BOX_FEATURES, architecture.confidence_bins),
-            mask_roi_pool=MultiScaleRoIAlign(levels, 14, 2),
             mask_head=nn.Sequential(
                 MaskRCNNHeads(FPN_CHANNELS, (FPN_CHANNELS,) * 4, 1),
                 MaskRCNNPredictor(FPN_CHANNELS, FPN_CHANNELS, 1),
@@ -257,18 +264,22 @@ class ReferenceNetwork(DetectionNetwork):
         return pyramid, torch.cat([level.flatten(1) for level in objectness], dim=1).amax(dim=1)
 
     def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
-        """``scores`` (M,) and ``confidence_logits`` (M, k) of one image at boxes (M, 4) x0 y0 x1 y1, px.
+        """``scores`` (M,), ``confidence_logits`` (M, k), ``masks`` (M, 28, 28) of one image at boxes (M, 4), px.
 
         A given box has the objectness of the proposal that overlaps it most.
         """
         pyramid, proposals, scores = self._propose(images)
         size = (images.shape[-2], images.shape[-1])
         _, confidence = self.roi_heads.box_predictor(
-            self.roi_heads.box_head(self.roi_heads.box_roi_pool(pyramid, [boxes], [size]))
+            self.roi_heads.box_head(self.roi_heads.pool(pyramid, [boxes], [size], BOX_BINS))
         )
         overlap = box_ops.box_iou(boxes, proposals)
         best = scores[overlap.argmax(dim=1)] if len(proposals) else scores.new_zeros(len(boxes))
-        return {"scores": best, "confidence_logits": confidence}
+        return {
+            "scores": best,
+            "confidence_logits": confidence,
+            "masks": self.roi_heads.draw(pyramid, boxes, size),
+        }
 
     def _propose(self, images: Tensor) -> tuple[OrderedDict[str, Tensor], Tensor, Tensor]:
         """Pyramid, proposals (P, 4) and their objectness (P,) of one image."""

@@ -31,14 +31,12 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        box_roi_pool: nn.Module,
         box_head: nn.Module,
         box_predictor: nn.Module,
-        mask_roi_pool: nn.Module,
         mask_head: nn.Module,
     ) -> None:
         super().__init__(
-            box_roi_pool,
+            nn.Identity(),
             box_head,
             box_predictor,
             fg_iou_thresh=0.5,
@@ -49,7 +47,7 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
             score_thresh=0.0,
             nms_thresh=0.5,
             detections_per_img=1,
-            mask_roi_pool=mask_roi_pool,
+            mask_roi_pool=nn.Identity(),
             mask_head=mask_head,
             mask_predictor=nn.Identity(),
         )
@@ -58,6 +56,21 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
         """Targets hold a label image instead of torchvision's full-size masks."""
         if targets is None or any("boxes" not in target or "labels" not in target for target in targets):
             raise ValueError("every target needs boxes and labels")
+
+    def pool(
+        self,
+        pyramid: OrderedDict[str, Tensor],
+        boxes: list[Tensor],
+        image_sizes: list[tuple[int, int]],  # noqa: ARG002, another kernel needs them
+        bins: int,
+    ) -> Tensor:
+        """Features (M, C, bins, bins) of the boxes (M_i, 4) of each image of a batch, one after the other."""
+        levels = list(pyramid.values())[:-1]
+        of_images = [
+            pool_regions([level[place : place + 1] for level in levels], each, bins)
+            for place, each in enumerate(boxes)
+        ]
+        return torch.cat(of_images)
 
     def losses(
         self,
@@ -69,7 +82,7 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
         """Class, box, mask and confidence losses of sampled proposals."""
         sampling = [{"boxes": t["boxes"], "labels": torch.ones_like(t["ids"])} for t in targets]
         proposals, matched, labels, deltas = self.select_training_samples(proposals, sampling)
-        features = self.box_head(self.box_roi_pool(pyramid, proposals, image_sizes))
+        features = self.box_head(self.pool(pyramid, proposals, image_sizes, BOX_BINS))
         class_logits, box_deltas, confidence_logits = self.box_predictor(features)
         loss_class, loss_box = fastrcnn_loss(class_logits, box_deltas, labels, deltas)
         positive = [label > 0 for label in labels]
@@ -102,7 +115,7 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
         positive: list[Tensor],
     ) -> Tensor:
         chosen = [boxes[keep] for boxes, keep in zip(proposals, positive, strict=True)]
-        logits: Tensor = self.mask_head(self.mask_roi_pool(pyramid, chosen, image_sizes))
+        logits: Tensor = self.mask_head(self.pool(pyramid, chosen, image_sizes, MASK_BINS))
         wanted = torch.cat(
             [
                 mask_targets(target["label_image"], boxes, target["ids"][index[keep]])
@@ -159,14 +172,14 @@ class ParticleRoIHeads(RoIHeads):  # type: ignore[misc]
         if box_margin:
             by = (boxes[:, 2:] - boxes[:, :2]) * (box_margin / 2)
             boxes = box_ops.clip_boxes_to_image(boxes + torch.cat([-by, by], dim=1), image_size)
-        masks = self.draw(pyramid, boxes)
+        masks = self.draw(pyramid, boxes, image_size)
         return {"boxes": boxes, "scores": scores, "confidence_logits": confidence, "masks": masks}
 
-    def draw(self, pyramid: OrderedDict[str, Tensor], boxes: Tensor) -> Tensor:
-        """Mask probabilities (M, 28, 28) at boxes (M, 4)."""
+    def draw(self, pyramid: OrderedDict[str, Tensor], boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """Mask probabilities (M, 28, 28) of one image (H, W) at boxes (M, 4)."""
         if not len(boxes):
             return boxes.new_zeros((0, MASK_SIZE, MASK_SIZE))
-        logits: Tensor = self.mask_head(pool_regions(list(pyramid.values())[:-1], boxes, MASK_BINS))
+        logits: Tensor = self.mask_head(self.pool(pyramid, [boxes], [image_size], MASK_BINS))
         return logits.sigmoid()
 
     def _pass(

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from labsem.networks.combination import Combined, combine
 from labsem.networks.detector import Detections, Detector, Precision
+from labsem.networks.evidence import PREFIX as EVIDENCE_PREFIX
+from labsem.networks.evidence import EvidenceHead
 from labsem.networks.folding import fold_batch_norms
 from labsem.networks.fused import prepare_for_inference
 from labsem.networks.manifest import (
@@ -23,7 +25,8 @@ from labsem.networks.manifest import (
     load_weights,
     verify,
 )
-from labsem.networks.novelty import PREFIX, Novelty
+from labsem.networks.novelty import PREFIX as NOVELTY_PREFIX
+from labsem.networks.novelty import Novelty
 from labsem.networks.polarity import ground_contrast, is_ground
 from labsem.networks.registry import build_network, read_architecture
 from labsem.networks.unet import UNet
@@ -75,6 +78,7 @@ class Segmenter:
         for manifest in sorted(list_manifests(folder), key=lambda each: -len(each.regimes)):
             tensors = load_weights(verify(manifest, folder))
             novelty = _take_novelty(tensors)
+            head = _take_head(tensors, manifest)
             network = build_network(read_architecture(manifest.architecture))
             try:
                 network.load_state_dict(tensors)
@@ -88,7 +92,7 @@ class Segmenter:
                 detector = MapPredictor(network)
             else:
                 prepare_for_inference(network)
-                detector = Detector(network, precision=precision)
+                detector = Detector(network, precision=precision, head=head)
             for regime in manifest.regimes:
                 if regime in models and len(models[regime][0].regimes) == len(manifest.regimes):
                     raise WeightsError(
@@ -165,8 +169,9 @@ class Segmenter:
         corners = np.asarray(boxes, np.float64).reshape(-1, 4)[:, [1, 0, 3, 2]]
         if isinstance(detector, MapPredictor):
             return TrustAtBoxes(np.ones(len(corners)), np.ones(len(corners)))
-        objectness, expected = detector.at_boxes(pixels, corners, calibration.input)
-        return TrustAtBoxes(apply_platt(calibration.confidence, logit(expected)[:, None]), objectness)
+        found = detector.at_boxes(pixels, corners, calibration.input)
+        expected = logit(found.expected_confidence)[:, None]
+        return TrustAtBoxes(apply_platt(calibration.confidence, expected), found.objectness)
 
     def confidence_at(
         self, pixels: NDArray[np.uint8] | NDArray[np.uint16], boxes: NDArray[np.integer], regime: Regime
@@ -220,8 +225,26 @@ def _without_ground(combined: Combined, detections: Detections, least: float) ->
 
 def _take_novelty(tensors: dict[str, Tensor]) -> Novelty | None:
     """What lies with a network's tensors to tell a frame unlike its training by; none in weights of old."""
-    own = {name: tensors.pop(name).double().numpy() for name in list(tensors) if name.startswith(PREFIX)}
-    return Novelty.from_tensors(own) if f"{PREFIX}basis" in own else None
+    own = _take(tensors, NOVELTY_PREFIX)
+    return Novelty.from_tensors(own) if f"{NOVELTY_PREFIX}basis" in own else None
+
+
+def _take_head(tensors: dict[str, Tensor], manifest: Manifest) -> EvidenceHead | None:
+    """The head on evidence that lies with a network's tensors, where the manifest says that confidence is its."""
+    own = _take(tensors, EVIDENCE_PREFIX)
+    if manifest.confidence_from != "evidence":
+        return None
+    try:
+        return EvidenceHead.from_tensors(own)
+    except (KeyError, ValueError) as error:
+        raise WeightsError(
+            f"{manifest.weights} holds no head on evidence that fits this version of labsem ({error}), but its "
+            "manifest says confidence_from = evidence; install labsem again or train anew"
+        ) from error
+
+
+def _take(tensors: dict[str, Tensor], prefix: str) -> dict[str, NDArray[np.float64]]:
+    return {name: tensors.pop(name).double().numpy() for name in list(tensors) if name.startswith(prefix)}
 
 
 def _is_unlike(

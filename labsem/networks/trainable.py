@@ -46,7 +46,15 @@ class TrainableNetwork(nn.Module, abc.ABC):
 
 
 class DetectionNetwork(TrainableNetwork):
-    """A Mask R-CNN: one that detects particles one by one."""
+    """A Mask R-CNN: one that detects particles one by one.
+
+    Attributes
+    ----------
+    takes_evidence
+        Whether a head on :mod:`labsem.networks.evidence` may take the place of its own uncertainty head.
+    """
+
+    takes_evidence: ClassVar[bool] = True
 
     @abc.abstractmethod
     def detect(
@@ -84,4 +92,4 @@ class DetectionNetwork(TrainableNetwork):
 
     @abc.abstractmethod
     def at_boxes(self, images: Tensor, boxes: Tensor) -> dict[str, Tensor]:
-        """``scores`` (M,) and ``confidence_logits`` (M, k) of one image at boxes (M, 4) x0 y0 x1 y1, px."""
+        """``scores`` (M,), ``confidence_logits`` (M, k), ``masks`` (M, S, S) of one image at boxes (M, 4), px."""

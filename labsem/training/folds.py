@@ -18,13 +18,15 @@ import numpy as np
 import structlog
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from labsem.networks.detector import Detections, Detector
 from labsem.networks.manifest import Calibration, Input
+from labsem.networks.trainable import DetectionNetwork
 from labsem.normalisation import grey_levels, normalise
 from labsem.training.calibrate import INPUTS, NMS_IOU, SCORE_MIN, calibrate
 from labsem.training.datasets import LabelledImage, read_dataset
+from labsem.training.evidence import choose_judged, collect_evidence, fit_evidence
+from labsem.training.labels import true_boxes
 from labsem.training.material import load_datasets, to_training_image
 from labsem.training.options import TrainingOptions
 from labsem.training.publish import load_network
@@ -151,8 +153,9 @@ def train_folds(
 
         checkpoint = _fine_tune(options, material, fold, report)
         network, _ = load_network(checkpoint, options.architecture)
-        detector = Detector(network, precision="float32")
-        report(0.8, "thresholds")
+        report(0.8, "uncertainty head")
+        detector = _with_head(network, options, material, fold, inputs[0])
+        report(0.85, "thresholds")
         calibration = calibrate(detector, material.validation, inputs, trials=trials)
         report(0.95, "held-out images")
         for name, images in material.judged.items():
@@ -170,7 +173,15 @@ class _Material:
     judged: dict[str, dict[str, TrainingImage]]
     dealt: dict[str, list[frozenset[str]]]
     replay: list[list[TrainingImage]]
+    simulated: list[TrainingImage]
     validation: list[TrainingImage]
+
+    def learned(self, fold: int) -> list[list[TrainingImage]]:
+        """Judged images of the other folds, by data set."""
+        return [
+            [image for image_id, image in images.items() if image_id not in self.dealt[name][fold]]
+            for name, images in self.judged.items()
+        ]
 
 
 def _load(options: TrainingOptions, folds: int) -> _Material:
@@ -190,6 +201,7 @@ def _load(options: TrainingOptions, folds: int) -> _Material:
             for name, of in judged.items()
         },
         replay=[one.training for one in shared],
+        simulated=[image for one in simulated for image in one.training],
         validation=[
             *(image for one in real for image in one.validation if image.uncertain is None),
             *(image for one in simulated for image in one.validation),
@@ -201,10 +213,7 @@ def _fine_tune(
     options: TrainingOptions, material: _Material, fold: int, report: Callable[[float, str], None]
 ) -> Path:
     """Train the network of a fold, from its checkpoint where it was interrupted."""
-    learned = [
-        [image for image_id, image in images.items() if image_id not in material.dealt[name][fold]]
-        for name, images in material.judged.items()
-    ]
+    learned = material.learned(fold)
     folder = fold_folder(options.output, fold)
     own = {
         "output": folder,
@@ -218,6 +227,18 @@ def _fine_tune(
         lambda done, losses, _: report(0.8 * done, f"loss {sum(losses.values()):.3f}"),
         weights=[JUDGED_WEIGHT] * len(learned) + [1.0] * len(material.replay),
     )
+
+
+def _with_head(
+    network: DetectionNetwork, options: TrainingOptions, material: _Material, fold: int, scale: Input
+) -> Detector:
+    """The network of a fold with a head on evidence from what that fold learned."""
+    plain = Detector(network, precision="float32")
+    if not network.takes_evidence:
+        return plain
+    real = [image for images in material.learned(fold) for image in images]
+    data = collect_evidence(plain, choose_judged(real, material.simulated), scale)
+    return Detector(network, precision="float32", head=fit_evidence(data, options.uncertainty))
 
 
 def fold_folder(output: Path, fold: int) -> Path:
@@ -266,7 +287,7 @@ def _claim(options: TrainingOptions, folds: int) -> None:
 def _apply(detector: Detector, calibration: Calibration, image: TrainingImage, path: Path) -> None:
     """Store what a network says of an image: its detections, and trust at the true boxes."""
     found = detector.detect(image.grey, calibration.input, score_min=SCORE_MIN, nms_iou=NMS_IOU)
-    objectness, expected = detector.at_boxes(image.grey, true_boxes(image.labels), calibration.input)
+    at_truth = detector.at_boxes(image.grey, true_boxes(image.labels)[1], calibration.input)
     np.savez_compressed(
         path,
         boxes=found.boxes,
@@ -274,15 +295,9 @@ def _apply(detector: Detector, calibration: Calibration, image: TrainingImage, p
         objectness=found.objectness,
         expected_confidence=found.expected_confidence,
         mask_certainty=found.mask_certainty,
-        truth_objectness=objectness,
-        truth_expected=expected,
+        truth_objectness=at_truth.objectness,
+        truth_expected=at_truth.expected_confidence,
     )
-
-
-def true_boxes(labels: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Boxes (T, 4), x0 y0 x1 y1, of the particles of a label image (H, W), in label order."""
-    found = [box for box in find_objects(labels) if box is not None]
-    return np.array([(x.start, y.start, x.stop, y.stop) for y, x in found], np.float64).reshape(-1, 4)
 
 
 def _read(path: Path, dataset: str, fold: int, image: LabelledImage, calibration: Calibration) -> HeldOut:

@@ -1,4 +1,4 @@
-"""Decoding of label images."""
+"""Reading of label images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -70,6 +71,13 @@ def image_size_px(path: Path) -> tuple[int, ...]:
         except (tifffile.TiffFileError, struct.error, IndexError, OSError) as error:
             raise DatasetError(path, f"cannot be read ({error})", "write it again") from error
     return tuple(_decode(path).shape[:2])
+
+
+def true_boxes(labels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Labels (T,) of a label image (H, W) in rising order, and their boxes (T, 4), x0 y0 x1 y1 px."""
+    found = [(label, box) for label, box in enumerate(find_objects(labels), start=1) if box is not None]
+    boxes = [(x.start, y.start, x.stop, y.stop) for _, (y, x) in found]
+    return np.array([label for label, _ in found], np.int64), np.array(boxes, np.float64).reshape(-1, 4)
 
 
 def _decode(path: Path) -> NDArray[Any]:

@@ -60,6 +60,8 @@ class DataSet:
         By how much more often its images are drawn.
     pixel_sizes_nm
         Of the images whose scale is known.
+    simulated
+        Whether the simulator made it for this training.
     """
 
     name: str
@@ -69,6 +71,7 @@ class DataSet:
     licence: str | None = None
     weight: float = 1.0
     pixel_sizes_nm: dict[str, float] = field(default_factory=dict)
+    simulated: bool = False
 
     def of_regime(self, regime: Regime) -> list[TrainingImage]:
         """Validation images of a regime; the joint one serves any frame without a scale, so it gets all."""
@@ -106,9 +109,8 @@ def load_datasets(options: TrainingOptions) -> list[DataSet]:
                 Path(folder), options.simulated, options.simulated_seed, SIMULATED_REGIMES[options.regime]
             )
             name = f"labsem simulator {SIMULATOR_VERSION}, seed {options.simulated_seed}"
-            datasets.append(
-                replace(load_dataset(Path(folder), options.regime, name), licence=SIMULATED_LICENCE)
-            )
+            rendered = load_dataset(Path(folder), options.regime, name)
+            datasets.append(replace(rendered, licence=SIMULATED_LICENCE, simulated=True))
     return datasets
 
 

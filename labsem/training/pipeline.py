@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
-from labsem.networks.architecture import ParticleNetwork
+from labsem.networks.detector import Detector
+from labsem.networks.evidence import EvidenceHead
 from labsem.networks.manifest import Manifest, read_manifest
 from labsem.networks.unet import UNetArchitecture
 from labsem.training.calibrate import INPUTS
 from labsem.training.data_report import DataSetReport, report_dataset
+from labsem.training.evidence import choose_judged, collect_evidence, fit_evidence
 from labsem.training.material import DataSet, load_datasets
 from labsem.training.options import TrainingOptions
 from labsem.training.publish import load_network, publish
 from labsem.training.report import write_report
-from labsem.training.sampling import TrainingImage
-from labsem.training.search import HeadSearch, collect_features, search_head
+from labsem.training.search import HeadSearch, search_head
 from labsem.training.train import BEST, CHECKPOINT, train
 from labsem.training.unet import publish_unet
 from schemas.morphology import Regime
@@ -136,9 +137,9 @@ def publish_model(
             progress=notify,
         )
         return Trained(manifest, None, reports)
-    if options.search_head:
-        found = _search_head(options, checkpoint, validation, notify)
-        provenance["uncertainty_search"] = found.model_dump(mode="json")
+    head, searched = _fit_head(options, checkpoint, datasets, notify)
+    if searched is not None:
+        provenance["uncertainty_search"] = searched.model_dump(mode="json")
     published = publish(
         checkpoint,
         options.output,
@@ -148,6 +149,7 @@ def publish_model(
         training=[image for dataset in datasets for image in dataset.training],
         validation=validation,
         provenance=provenance,
+        head=head,
         licence=licence(datasets),
         limits=_limits(datasets, options.regime),
         trials=options.threshold_trials,
@@ -213,25 +215,36 @@ def licence(datasets: Sequence[DataSet]) -> str:
     return "Apache-2.0 (weights); trained on " + "; ".join(known)
 
 
-def _search_head(
-    options: TrainingOptions,
-    checkpoint: Path,
-    validation: Mapping[Regime, list[TrainingImage]],
-    notify: Notify,
-) -> HeadSearch:
+def _fit_head(
+    options: TrainingOptions, checkpoint: Path, datasets: Sequence[DataSet], notify: Notify
+) -> tuple[EvidenceHead | None, HeadSearch | None]:
+    """The head on evidence from the judged images of the training, and the search for its settings where asked for."""
     network, _ = load_network(checkpoint, options.architecture)
-    if not isinstance(network, ParticleNetwork):
-        raise ValueError(
-            "the uncertainty head is searched for the network that ships; leave --search-head out"
-        )
-    images = list({id(image): image for each in validation.values() for image in each}.values())
-    notify(0.0, "box features of judged validation images")
-    return search_head(
-        collect_features(network, images, INPUTS[0]),
+    if not network.takes_evidence:
+        if options.search_head:
+            raise ValueError(
+                "the uncertainty head is searched for the network that ships; leave --search-head out"
+            )
+        return None, None
+    parts = {
+        simulated: [image for one in datasets if one.simulated is simulated for image in one.training]
+        for simulated in (False, True)
+    }
+    data = collect_evidence(
+        Detector(network, precision="float32"),
+        choose_judged(parts[False], parts[True]),
+        INPUTS[0],
+        progress=lambda done, total: notify(done / total, f"evidence on judged images, {done} of {total}"),
+    )
+    if not options.search_head:
+        return fit_evidence(data, options.uncertainty), None
+    found = search_head(
+        data,
         usual=options.uncertainty,
         seed=options.seed,
         progress=lambda done, total: notify(done / total, f"uncertainty head, trial {done} of {total}"),
     )
+    return fit_evidence(data, found.settings), found
 
 
 def _short(name: str) -> str:

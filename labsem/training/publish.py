@@ -7,29 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import structlog
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from labsem import __version__
 from labsem.frames import write_atomically
 from labsem.networks.detector import Detector
+from labsem.networks.evidence import EvidenceHead
 from labsem.networks.folding import fold_batch_norms
 from labsem.networks.manifest import (
     Calibration,
+    ConfidenceFrom,
     Input,
     Manifest,
-    OutOfDistribution,
     WeightsError,
-    load_weights,
     read_manifest,
-    verify,
 )
-from labsem.networks.novelty import PREFIX
 from labsem.networks.registry import build_network, read_architecture
 from labsem.networks.trainable import DetectionNetwork, TrainableNetwork
 from labsem.networks.verification import SEAL_KEY, seal
@@ -42,6 +38,7 @@ from labsem.training.calibrate import (
 )
 from labsem.training.novelty import fit_novelty
 from labsem.training.sampling import TrainingImage
+from labsem.training.start import network_tensors
 from labsem.training.thresholds import TRIALS
 from schemas.base import utc_now
 from schemas.morphology import Regime
@@ -70,6 +67,7 @@ def publish(
     training: Sequence[TrainingImage],
     validation: Mapping[Regime, Sequence[TrainingImage]],
     provenance: Mapping[str, object],
+    head: EvidenceHead | None = None,
     inputs: Sequence[Input] = INPUTS,
     licence: str = LICENCE,
     limits: Sequence[str] = (),
@@ -86,6 +84,8 @@ def publish(
         Images of each regime that the model is to serve; thresholds and calibrations are found on them.
     provenance
         What the manifest says of the training.
+    head
+        On evidence, instead of the network's own on box features.
     inputs
         Sizes of the network's input to choose from.
     trials
@@ -97,19 +97,21 @@ def publish(
         Where a regime has no validation image.
     """
     network, tensors = load_network(checkpoint, architecture)
-    detector = Detector(network, precision="float32")
+    detector = Detector(network, precision="float32", head=head)
     found = calibrate_regimes(detector, validation, inputs, trials=trials, progress=progress)
     metrics = {regime.value: figures(each) for regime, each in found.items()}
     for regime, reached in metrics.items():
         log.info("regime calibrated", regime=regime, **reached)
     everything = {id(image): image for images in validation.values() for image in images}
     novelty, limit = fit_novelty(detector, training, list(everything.values()))
+    beside = novelty | (head.tensors() if head is not None else {})
     manifest = write_model(
         folder,
         name=name,
         version=version,
         network=network,
-        tensors=tensors | {key: torch.from_numpy(value).float() for key, value in novelty.items()},
+        tensors=tensors | {key: torch.from_numpy(value).float() for key, value in beside.items()},
+        confidence_from="box features" if head is None else "evidence",
         regimes={
             regime: each.calibration.model_copy(update={"out_of_distribution": limit})
             for regime, each in found.items()
@@ -132,8 +134,7 @@ def load_network(checkpoint: Path, architecture: BaseModel) -> tuple[DetectionNe
     """
     tensors = {
         key: tensor.half() if tensor.is_floating_point() else tensor
-        for key, tensor in load_weights(checkpoint).items()
-        if not key.startswith("ood.")
+        for key, tensor in network_tensors(checkpoint).items()
     }
     network = build_network(read_architecture(architecture.model_dump()))
     if not isinstance(network, DetectionNetwork):
@@ -157,6 +158,7 @@ def write_model(
     metrics: Mapping[str, object],
     licence: str,
     limits: Sequence[str],
+    confidence_from: ConfidenceFrom = "box features",
 ) -> Manifest:
     """Write ``NAME.safetensors``, its tensors as they are given, and then the manifest beside it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,6 +171,7 @@ def write_model(
         regimes=dict(regimes),
         architecture=network.architecture.model_dump(mode="json"),
         objectness=network.objectness,
+        confidence_from=confidence_from,
         weights=weights.name,
         sha256="0" * 64,
         size_bytes=1,
@@ -177,11 +180,6 @@ def write_model(
         limits=tuple(limits),
         licence=licence,
     )
-    return _write(folder, manifest, tensors)
-
-
-def _write(folder: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Manifest:
-    weights = folder / manifest.weights
     # The seal lies in the weight file, whose hash the manifest holds: neither can be changed alone.
     save_file(
         {key: tensor.contiguous() for key, tensor in tensors.items()}, weights, {SEAL_KEY: seal(manifest)}
@@ -195,34 +193,6 @@ def _write(folder: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> M
     )
     write_manifest(folder, manifest)
     return manifest
-
-
-def replace_novelty(
-    folder: Path, name: str, novelty: Mapping[str, NDArray[np.float64]], limit: OutOfDistribution
-) -> Manifest:
-    """Give a published model another way to tell frames unlike its training; its network stays to the last bit.
-
-    Parameters
-    ----------
-    folder
-        Where ``NAME.safetensors`` and ``NAME.json`` lie; both are written anew.
-    novelty, limit
-        From :func:`labsem.training.novelty.fit_novelty`.
-
-    Raises
-    ------
-    WeightsError
-        Where the model cannot be read.
-    """
-    manifest = read_manifest(folder / f"{name}.json")
-    weights = verify(manifest, folder)
-    tensors = {key: tensor for key, tensor in load_file(weights).items() if not key.startswith(PREFIX)}
-    tensors |= {key: torch.from_numpy(value).float() for key, value in novelty.items()}
-    regimes = {
-        regime: one.model_copy(update={"out_of_distribution": limit})
-        for regime, one in manifest.regimes.items()
-    }
-    return _write(folder, manifest.model_copy(update={"regimes": regimes}), tensors)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

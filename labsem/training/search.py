@@ -1,37 +1,31 @@
-"""k, xi, sigma and w of the uncertainty head, searched on stored box features of judged images.
+"""The uncertainty head on evidence: its fit, and the search of k, xi, sigma and w.
 
-The head is one fully connected layer, so each candidate is refitted on the features alone, out of fold by image. The
+The head is one fully connected layer, so each candidate is refitted on stored evidence, out of fold by image. The
 noise of the targets is averaged exactly instead of drawn: the expected loss of a certain and of an uncertain label is
 a fixed row of weights on the log probabilities of the bins, and the fit is convex.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import optuna
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy import ndimage
 from scipy.optimize import minimize
-from scipy.special import log_softmax, ndtr, softmax
-from torch import Tensor
+from scipy.special import log_softmax, ndtr
 
 from labsem.evaluation.certainty import auroc
-from labsem.networks.architecture import ParticleNetwork
-from labsem.networks.detector import Detector
+from labsem.networks.evidence import EvidenceHead
 from labsem.networks.losses import UncertaintyHead
-from labsem.networks.manifest import Input
 from labsem.networks.segmenter import logit
 from labsem.training.calibrate import fit_platt
-from labsem.training.sampling import TrainingImage
 
 FOLDS = 5
 TRIALS = 40
-RIDGE = 3e-3
+RIDGE = 1e-2
 """Penalty on squared weights of standardised features, against the mean loss."""
 
 Progress = Callable[[int, int], None]
@@ -40,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class JudgedFeatures:
-    """Box features of judged particles.
+    """What is known of judged particles.
 
     Attributes
     ----------
@@ -55,21 +49,6 @@ class JudgedFeatures:
     features: NDArray[np.float64]
     certain: NDArray[np.bool_]
     groups: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Head:
-    """A fitted uncertainty head: weight (k, F) and bias (k,)."""
-
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
-
-    def expected(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Expected bin centre (N,) of features (N, F)."""
-        bins = len(self.bias)
-        probabilities = softmax(features @ self.weight.T + self.bias, axis=1)
-        expected: NDArray[np.float64] = probabilities @ ((np.arange(bins) + 0.5) / bins)
-        return expected
 
 
 class HeadSearch(BaseModel):
@@ -100,42 +79,6 @@ class HeadSearch(BaseModel):
     images: int
 
 
-def collect_features(
-    network: ParticleNetwork, images: Sequence[TrainingImage], scale: Input
-) -> JudgedFeatures:
-    """Box features at the true boxes of judged images.
-
-    Raises
-    ------
-    ValueError
-        Where no particle of the images was judged.
-    """
-    judged = [image for image in images if image.uncertain is not None]
-    detector = Detector(network, precision="float32")
-    stored: list[Tensor] = []
-    certain: list[bool] = []
-    groups: list[int] = []
-    handle = network.roi_heads.box_head.register_forward_hook(lambda _, __, out: stored.append(out.clone()))
-    try:
-        for group, image in enumerate(judged):
-            labels = [(label, box) for label, box in enumerate(ndimage.find_objects(image.labels), 1) if box]
-            if not labels:
-                continue
-            boxes = [(x.start, y.start, x.stop, y.stop) for _, (y, x) in labels]
-            detector.at_boxes(image.grey, np.array(boxes, np.float64), scale)
-            certain += [label not in (image.uncertain or ()) for label, _ in labels]
-            groups += [group] * len(labels)
-    finally:
-        handle.remove()
-    if not certain:
-        raise ValueError(
-            "no particle of these images was judged for certainty; the uncertainty head has nothing to learn from"
-        )
-    return JudgedFeatures(
-        torch.cat(stored).double().numpy(), np.array(certain, bool), np.array(groups, np.int64)
-    )
-
-
 def target_rows(settings: UncertaintyHead) -> NDArray[np.float64]:
     """Weights (2, k) of the bins' log probabilities in the expected loss of an uncertain and of a certain label.
 
@@ -155,7 +98,7 @@ def target_rows(settings: UncertaintyHead) -> NDArray[np.float64]:
     return found
 
 
-def fit_head(data: JudgedFeatures, settings: UncertaintyHead, ridge: float = RIDGE) -> Head:
+def fit_head(data: JudgedFeatures, settings: UncertaintyHead, ridge: float = RIDGE) -> EvidenceHead:
     """The head that minimises the expected loss, with a penalty on the weights of standardised features."""
     mean, scale = data.features.mean(axis=0), data.features.std(axis=0)
     scale = np.where(scale > 1e-6, scale, 1.0)
@@ -174,7 +117,7 @@ def fit_head(data: JudgedFeatures, settings: UncertaintyHead, ridge: float = RID
 
     fit = minimize(loss, np.zeros(bins * (size + 1)), jac=True, method="L-BFGS-B", options={"maxiter": 60})
     weight = fit.x[: bins * size].reshape(bins, size) / scale
-    return Head(weight, fit.x[bins * size :] - weight @ mean)
+    return EvidenceHead(weight, fit.x[bins * size :] - weight @ mean)
 
 
 def out_of_fold(
@@ -249,25 +192,6 @@ def search_head(
         particles=len(data.certain),
         images=len(np.unique(data.groups)),
     )
-
-
-def install_head(network: ParticleNetwork, head: Head) -> None:
-    """Put a fitted head into a network.
-
-    Raises
-    ------
-    ValueError
-        Where the network has another number of bins or features.
-    """
-    layer = network.roi_heads.box_predictor.confidence
-    if tuple(layer.weight.shape) != head.weight.shape:
-        raise ValueError(
-            f"the head has {head.weight.shape} weights, the network takes {tuple(layer.weight.shape)}; "
-            "build it with as many confidence bins"
-        )
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(head.weight))
-        layer.bias.copy_(torch.from_numpy(head.bias))
 
 
 def _scores(data: JudgedFeatures, settings: UncertaintyHead, folds: int, seed: int) -> tuple[float, float]:

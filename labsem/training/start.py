@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
+from labsem.networks.evidence import PREFIX as EVIDENCE_PREFIX
 from labsem.networks.manifest import WeightsError, load_weights, read_manifest
+from labsem.networks.novelty import PREFIX as NOVELTY_PREFIX
 from labsem.networks.trainable import TrainableNetwork
 from schemas.morphology import Regime
 
@@ -31,7 +35,7 @@ def load_start(network: TrainableNetwork, path: Path, regime: Regime) -> None:
                 f"{path} serves only {', '.join(each.value for each in serves)}, which is no start for "
                 f"{regime.value}; start from joint weights"
             )
-    tensors = {name: tensor for name, tensor in load_weights(path).items() if not name.startswith("ood.")}
+    tensors = network_tensors(path)
     wanted = network.state_dict()
     missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     for name in CONFIDENCE_LAYER:
@@ -51,3 +55,15 @@ def load_start(network: TrainableNetwork, path: Path, regime: Regime) -> None:
             "--architecture"
         )
     network.load_state_dict(tensors)
+
+
+def network_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of the network itself, without what lies beside it in a weight file.
+
+    Raises
+    ------
+    WeightsError
+        Where the file cannot be read.
+    """
+    beside = (EVIDENCE_PREFIX, NOVELTY_PREFIX)
+    return {name: tensor for name, tensor in load_weights(path).items() if not name.startswith(beside)}

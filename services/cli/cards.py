@@ -24,7 +24,7 @@ def print_card(manifest: Manifest, parameters: int | None) -> None:
     show(f"SHA-256: {manifest.sha256}")
     architecture = ", ".join(f"{name} {cell(value)}" for name, value in manifest.architecture.items())
     show(f"architecture: {architecture}")
-    show(f"ranked by: {manifest.objectness}")
+    show(f"ranked by: {manifest.objectness}; confidence from: {manifest.confidence_from}")
     _print_figures(manifest.metrics)
     _print_training(manifest.training)
     _print_regimes(manifest)

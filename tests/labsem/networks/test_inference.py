@@ -50,7 +50,10 @@ def test_the_mirrored_image_is_averaged_in() -> None:
 @pytest.mark.parametrize("bins", [7, 14])
 def test_regions_are_pooled_as_by_torchvision(bins: int) -> None:
     torch.manual_seed(1)
-    pyramid = {f"P{level}": torch.randn(1, 8, 256 >> level, 320 >> level) for level in range(2, 6)}
+    pyramid = {
+        f"P{level}": torch.randn(1, 8, 256 >> level, 320 >> level, requires_grad=True)
+        for level in range(2, 6)
+    }
     corners = torch.rand(60, 2) * torch.tensor([320.0, 256.0]) - 8
     sides = torch.exp(torch.rand(60, 2) * 6)
     boxes = torch.cat([corners, corners + sides], dim=1)
@@ -58,4 +61,10 @@ def test_regions_are_pooled_as_by_torchvision(bins: int) -> None:
     ours = pool_regions(list(pyramid.values()), boxes, bins)
     assert ours.shape == theirs.shape
     assert torch.allclose(ours, theirs, atol=1e-4)
+    weights = torch.randn_like(theirs)
+    slopes = [
+        torch.autograd.grad((each * weights).sum(), list(pyramid.values()), materialize_grads=True)
+        for each in (ours, theirs)
+    ]
+    assert all(torch.allclose(*pair, atol=1e-3) for pair in zip(*slopes, strict=True))
     assert pool_regions(list(pyramid.values()), boxes[:0], bins).shape == (0, 8, bins, bins)

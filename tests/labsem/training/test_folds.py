@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from labsem.evaluation.folds import pool_folds
 from labsem.networks.architecture import Architecture, ParticleNetwork
 from labsem.networks.manifest import Input
-from labsem.training.folds import deal_folds, train_folds, true_boxes
+from labsem.training.folds import deal_folds, train_folds
 from labsem.training.splits import EMPS_NEAR_DUPLICATES
 from labsem.training.train import TrainingOptions
 
@@ -54,13 +54,6 @@ def test_near_duplicates_share_a_fold(seed: int) -> None:
 def test_one_fold_is_no_cross_validation() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         deal_folds({"a": 1}, 1)
-
-
-def test_true_boxes_are_those_of_the_labels() -> None:
-    labels = np.zeros((20, 30), np.int32)
-    labels[2:5, 7:13] = 4
-    labels[10:11, 0:2] = 9
-    assert true_boxes(labels).tolist() == [[7, 2, 13, 5], [0, 10, 2, 11]]
 
 
 SMALL = Architecture(channels=16, box_features=32)

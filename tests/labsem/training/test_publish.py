@@ -1,5 +1,6 @@
 """From a checkpoint to a model on disk: it loads, is sealed, takes figures, and ships where it is not worse."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -7,13 +8,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import save_file
 
+from labsem.networks.detector import Detector
+from labsem.networks.evidence import EVIDENCE
+from labsem.networks.losses import UncertaintyHead
 from labsem.networks.manifest import (
     Input,
-    OutOfDistribution,
     WeightsError,
     list_manifests,
+    load_weights,
     read_manifest,
     verify,
 )
@@ -22,9 +26,12 @@ from labsem.networks.scaling import scale_factor
 from labsem.networks.segmenter import Segmenter, to_segmentation
 from labsem.networks.verification import count_numbers, find_problems
 from labsem.training.choose import choose_weights
+from labsem.training.evidence import choose_judged, collect_evidence, fit_evidence
+from labsem.training.labels import true_boxes
 from labsem.training.pipeline import JOINT_LIMIT
-from labsem.training.publish import add_metrics, publish, replace_novelty, write_manifest
+from labsem.training.publish import add_metrics, load_network, publish, write_manifest
 from labsem.training.report import write_report
+from labsem.training.sampling import TrainingImage
 from labsem.training.start import load_start
 from labsem.training.train import Training, train
 from schemas.morphology import Regime
@@ -149,24 +156,54 @@ def test_figures_are_added_without_touching_weights_or_seal(published) -> None:
     assert numbers is not None and 1e6 < numbers < 6e6
 
 
-def test_another_limit_of_the_domain_changes_nothing_of_the_network(published, images, tmp_path) -> None:
-    folder, model = published
-    for file in folder.glob("joint.*"):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    before = load_file(tmp_path / "joint.safetensors")
-    novelty = {name: tensor.double().numpy() for name, tensor in before.items() if name.startswith("ood.")}
-    for limit, unlike in ((-1e9, True), (1e9, False)):
-        given_limit = OutOfDistribution(limit=limit, fitted_on="nothing")
-        manifest = replace_novelty(tmp_path, "joint", novelty, given_limit)
-        assert find_problems(tmp_path / "joint.json") == []
-        assert {one.out_of_distribution for one in manifest.regimes.values()} == {given_limit}
-        segmenter = Segmenter.load(tmp_path, precision="float32")
-        assert segmenter.is_unlike_training(images[7].grey, Regime.LOW) is unlike
-        assert segmenter.segment(images[7].grey, Regime.LOW).out_of_distribution is unlike
-    after = load_file(tmp_path / "joint.safetensors")
-    assert after.keys() == before.keys()
-    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
-    assert manifest.sha256 != model.manifest.sha256
+@pytest.fixture(scope="module")
+def with_head(tmp_path_factory, checkpoint, small, images):
+    """The same weights with a head on evidence."""
+    folder = tmp_path_factory.mktemp("head")
+    network, _ = load_network(checkpoint, small)
+    data = collect_evidence(Detector(network, precision="float32"), images[:6], INPUT)
+    head = fit_evidence(data, UncertaintyHead())
+    return folder, head, data, _publish(checkpoint, folder, small, images, "joint", list(Regime), head=head)
+
+
+def test_a_head_on_evidence_ships_with_the_weights_and_decides(with_head, published, images) -> None:
+    folder, head, data, model = with_head
+    assert head is not None and data.features.shape[1] == len(EVIDENCE)
+    assert len(data.certain) >= sum(image.particles for image in images[:6])
+    assert model.manifest.confidence_from == "evidence"
+    assert published[1].manifest.confidence_from == "box features"
+    segmenter = Segmenter.load(folder, precision="float32")
+    low = model.regimes[Regime.LOW]
+    seen = low.frames[1].detections
+    assert seen.expected_confidence == pytest.approx(head.expected(seen.evidence), abs=1e-5)
+    found = segmenter.segment(images[7].grey, Regime.LOW)
+    plain = low.calibration.model_copy(update={"out_of_distribution": None})
+    assert found.confidence == pytest.approx(to_segmentation(seen, plain).confidence, abs=1e-4)
+    _, boxes = true_boxes(images[7].labels)
+    trust = segmenter.trust_at(images[7].grey, boxes[:, [1, 0, 3, 2]], Regime.LOW)
+    assert np.ptp(trust.confidence) > 0 and trust.confidence.shape == trust.objectness.shape == (len(boxes),)
+
+
+def test_weights_with_a_head_start_a_training_and_lack_none_unnoticed(with_head, small, tmp_path) -> None:
+    folder, _, _, model = with_head
+    load_start(build_network(small), folder / "joint.safetensors", Regime.LOW)
+    tensors = load_weights(folder / "joint.safetensors")
+    del tensors["evidence.weight"]
+    save_file(tensors, tmp_path / "joint.safetensors")
+    sha256 = hashlib.sha256((tmp_path / "joint.safetensors").read_bytes()).hexdigest()
+    write_manifest(tmp_path, model.manifest.model_copy(update={"sha256": sha256}))
+    with pytest.raises(WeightsError, match="holds no head on evidence"):
+        Segmenter.load(tmp_path)
+
+
+def test_too_few_judged_particles_make_no_head(checkpoint, small, images) -> None:
+    network, _ = load_network(checkpoint, small)
+    detector = Detector(network, precision="float32")
+    assert fit_evidence(collect_evidence(detector, images[:1], INPUT), UncertaintyHead()) is None
+    unjudged = TrainingImage("x", images[0].grey, images[0].labels, None)
+    assert not len(collect_evidence(detector, [unjudged], INPUT).certain)
+    assert choose_judged([unjudged, images[1]], images[2:]) == [images[1], images[2]]
+    assert choose_judged([unjudged], images) == images
 
 
 @pytest.fixture(scope="module")

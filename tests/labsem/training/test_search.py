@@ -9,17 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labsem.evaluation.certainty import auroc
-from labsem.networks.architecture import ParticleNetwork
 from labsem.networks.losses import UncertaintyHead, confidence_bin, label_uncertainty_loss, noisy_confidence
-from labsem.networks.manifest import Input
 from labsem.training.jobs import TrainingJob, _networks
-from labsem.training.sampling import TrainingImage
 from labsem.training.search import (
-    Head,
     JudgedFeatures,
-    collect_features,
     fit_head,
-    install_head,
     out_of_fold,
     search_head,
     target_rows,
@@ -95,24 +89,3 @@ def test_a_search_is_no_worse_than_the_usual_settings_and_can_be_trained_with(tm
         _networks(TrainingJob(options={}, uncertainty=manifest))
     with pytest.raises(ValueError, match="one class"):
         search_head(JudgedFeatures(np.zeros((4, 2)), np.ones(4, bool), np.arange(4)))
-
-
-def test_features_are_those_of_the_true_boxes_of_judged_images(small, images) -> None:
-    torch.manual_seed(0)
-    network = ParticleNetwork(small)
-    unjudged = TrainingImage("x", images[0].grey, images[0].labels, None)
-    scale = Input(long_side_max_px=128, long_side_min_px=64)
-    data = collect_features(network, [unjudged, images[1], images[2]], scale)
-    assert data.features.shape == (images[1].particles + images[2].particles, 32)
-    assert np.bincount(data.groups).tolist() == [images[1].particles, images[2].particles]
-    assert (~data.certain).sum() == sum(
-        int((images[place].labels == label).any()) for place in (1, 2) for label in (1, 2, 3, 4)
-    )
-    head = fit_head(data, UncertaintyHead())
-    install_head(network, head)
-    layer = network.roi_heads.box_predictor.confidence
-    assert layer.weight.detach().numpy() == pytest.approx(head.weight, abs=1e-5)
-    with pytest.raises(ValueError, match="build it with as many"):
-        install_head(network, Head(head.weight[:4], head.bias[:4]))
-    with pytest.raises(ValueError, match="no particle"):
-        collect_features(network, [unjudged], scale)
