@@ -16,6 +16,26 @@ if TYPE_CHECKING:
     from labsem.training.choose import Decision
     from services.workers import Report
 
+_RECORDED = (
+    "regime",
+    "images",
+    "particles",
+    "aji_plus",
+    "aji_plus_interval_95",
+    "f1",
+    "f1_interval_95",
+    "recall",
+    "precision",
+    "auroc",
+    "ece",
+    "ece_floor",
+    "ece_n",
+    "mask_quality_ece",
+    "mask_quality_ece_floor",
+    "mask_quality_n",
+)
+"""Figures of a report that a card shows."""
+
 models = typer.Typer(no_args_is_help=True, help="The networks that are installed.")
 
 
@@ -107,6 +127,31 @@ def models_verify(folder: FolderOption = None, as_json: Json = False) -> None:
             show(f"{item['name']}: {'; '.join(item['problems']) or 'ok'}")
     if any(item["problems"] for item in found):
         raise typer.Exit(FAILED)
+
+
+@models.command("record")
+def models_record(
+    report: Annotated[Path, typer.Argument(help="What labsem evaluate --json printed of this model.")],
+    label: Annotated[str, typer.Option("--as", help='What it was measured on, such as "emps test".')],
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "joint",
+    folder: FolderOption = None,
+) -> None:
+    """Write figures of an evaluation into a model's card; weights and seal stay as they are."""
+    from pydantic import ValidationError
+
+    from labsem.evaluation.report import EvaluationReport
+    from labsem.networks.manifest import shipped_folder
+    from labsem.training.publish import add_metrics
+
+    where = folder or settings().models.folder or shipped_folder()
+    try:
+        measured = EvaluationReport.model_validate_json(report.read_bytes())
+    except (OSError, ValidationError) as error:
+        fail(f"{report} is no report of one model ({error}); give what labsem evaluate --json printed")
+    figures = measured.model_dump(mode="json", include=set(_RECORDED))
+    kept = {key: figures[key] for key in _RECORDED if figures[key] is not None}
+    add_metrics(where, name, {label: kept})
+    show(f"{name}: {len(kept)} figures of {measured.images} images as {label!r}")
 
 
 @models.command("choose")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import imagecodecs
+import numpy as np
 import pytest
 import torch
 
@@ -105,6 +107,35 @@ def test_models_are_listed(labsem, folder):
     assert listed.code == 0 and "low 0.776" in listed.stdout
     (model,) = labsem("models", "list", "--folder", folder, "--json").json
     assert model["name"] == "joint" and set(model["regimes"]) == {"low", "high", "joint"}
+
+
+def test_figures_of_an_evaluation_are_recorded_on_a_card(labsem, folder, tmp_path):
+    rng = np.random.default_rng(0)
+    data = tmp_path / "discs"
+    for index in range(2):
+        labels = np.zeros((96, 96), np.uint16)
+        labels[20:50, 20 + index : 60] = 1
+        pixels = (
+            (np.where(labels > 0, 200, 60) + rng.normal(0, 4, labels.shape)).clip(0, 255).astype(np.uint8)
+        )
+        for name, image in (("images", pixels), ("masks", labels)):
+            (data / name).mkdir(parents=True, exist_ok=True)
+            (data / name / f"disc{index}.png").write_bytes(imagecodecs.png_encode(image))
+    measured = labsem("evaluate", "--data", data, "--model", "otsu", "--json")
+    assert measured.code == 0, measured.stderr
+    report = data / "report.json"
+    report.write_text(measured.stdout)
+    before = (folder / "joint.safetensors").read_bytes()
+    written = labsem("models", "record", report, "--as", "my discs", "--folder", folder)
+    assert written.code == 0 and "2 images as 'my discs'" in written.stdout
+    metrics = labsem("models", "show", "joint", "--folder", folder, "--json").json["metrics"]
+    assert metrics["my discs"]["aji_plus"] == measured.json["aji_plus"]
+    assert set(metrics) == {"validation", "emps test", "my discs"}
+    assert (folder / "joint.safetensors").read_bytes() == before
+    assert labsem("models", "verify", "--folder", folder).code == 0
+    report.write_text("{}")
+    refused = labsem("models", "record", report, "--as", "x", "--folder", folder)
+    assert refused.code == 1 and "is no report of one model" in refused.stderr
 
 
 def test_verify_names_the_file_and_the_hash_that_it_should_have(labsem, folder, tmp_path_factory):
