@@ -21,6 +21,7 @@ from labsem.networks.losses import UncertaintyHead
 from labsem.networks.manifest import Input
 from labsem.training.calibrate import JUDGED_MIN, NMS_IOU, SCORE_MIN
 from labsem.training.labels import true_boxes
+from labsem.training.material import thin
 from labsem.training.sampling import TrainingImage
 from labsem.training.search import JudgedFeatures, fit_head
 
@@ -86,6 +87,4 @@ def collect_evidence(
 def choose_judged(real: Sequence[TrainingImage], simulated: Sequence[TrainingImage]) -> list[TrainingImage]:
     """All judged real images and, spread over the simulated frames, at most as many of these."""
     judged = [image for image in real if image.uncertain is not None]
-    most = len(judged) or SIMULATED_ALONE_MAX
-    every = max(1, -(-len(simulated) // most))
-    return judged + list(simulated[::every])
+    return judged + thin(simulated, len(judged) or SIMULATED_ALONE_MAX)

@@ -54,7 +54,7 @@ def run_job(job: TrainingJob, report: Callable[[Any, Any], None]) -> dict[str, A
     from labsem.training.choose import choose_weights
     from labsem.training.data_report import report_dataset
     from labsem.training.learning_curve import measure_learning_curve
-    from labsem.training.material import load_datasets
+    from labsem.training.material import load_datasets, validation_images
     from labsem.training.options import TrainingOptions
     from labsem.training.pipeline import publish_model, require_validation, train_model
     from schemas.morphology import Regime
@@ -64,7 +64,7 @@ def run_job(job: TrainingJob, report: Callable[[Any, Any], None]) -> dict[str, A
         raise WeightsError("a joint model is compared with none; give --against with --regime low or high")
     datasets = load_datasets(options)
     require_validation(datasets, options.regime)
-    validation = {options.regime: [image for one in datasets for image in one.of_regime(options.regime)]}
+    validation = {options.regime: validation_images(datasets, options.regime)}
     if job.against is not None and len(validation[options.regime]) < 2:
         raise ValueError(
             f"--against compares on two validation images of {options.regime.value} at least; there is one"

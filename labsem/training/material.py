@@ -80,6 +80,22 @@ class DataSet:
         ]
 
 
+def validation_images(datasets: Sequence[DataSet], regime: Regime) -> list[TrainingImage]:
+    """What thresholds, calibrations and choices of a regime are found on.
+
+    At most half as many simulated images as real ones, where there are real ones: they are no more than a supplement.
+    """
+    real = [image for one in datasets if not one.simulated for image in one.of_regime(regime)]
+    simulated = [image for one in datasets if one.simulated for image in one.of_regime(regime)]
+    return real + thin(simulated, len(real) // 2 if real else len(simulated))
+
+
+def thin(images: Sequence[TrainingImage], most: int) -> list[TrainingImage]:
+    """At most so many of the images, evenly spread over them."""
+    count = min(most, len(images))
+    return [images[place * len(images) // count] for place in range(count)]
+
+
 def load_datasets(options: TrainingOptions) -> list[DataSet]:
     """The data sets of a training, the simulator's last.
 

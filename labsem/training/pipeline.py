@@ -16,7 +16,7 @@ from labsem.networks.unet import UNetArchitecture
 from labsem.training.calibrate import INPUTS
 from labsem.training.data_report import DataSetReport, report_dataset
 from labsem.training.evidence import choose_judged, collect_evidence, fit_evidence
-from labsem.training.material import DataSet, load_datasets
+from labsem.training.material import DataSet, load_datasets, validation_images
 from labsem.training.options import TrainingOptions
 from labsem.training.publish import load_network, publish
 from labsem.training.report import write_report
@@ -113,10 +113,7 @@ def publish_model(
     """Calibrate and publish the checkpoint in ``options.output``, and write the training report."""
     notify = notify or (lambda _done, _what: None)
     require_validation(datasets, options.regime)
-    validation = {
-        regime: [image for dataset in datasets for image in dataset.of_regime(regime)]
-        for regime in served(options.regime)
-    }
+    validation = {regime: validation_images(datasets, regime) for regime in served(options.regime)}
     state = torch.load(options.output / CHECKPOINT, map_location="cpu", weights_only=True)
     best = options.output / BEST
     checkpoint = best if options.patience is not None and best.is_file() else options.output / CHECKPOINT

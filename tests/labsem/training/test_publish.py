@@ -28,6 +28,7 @@ from labsem.networks.verification import count_numbers, find_problems
 from labsem.training.choose import choose_weights
 from labsem.training.evidence import choose_judged, collect_evidence, fit_evidence
 from labsem.training.labels import true_boxes
+from labsem.training.material import DataSet, validation_images
 from labsem.training.pipeline import JOINT_LIMIT
 from labsem.training.publish import add_metrics, load_network, publish, write_manifest
 from labsem.training.report import write_report
@@ -204,6 +205,24 @@ def test_too_few_judged_particles_make_no_head(checkpoint, small, images) -> Non
     assert not len(collect_evidence(detector, [unjudged], INPUT).certain)
     assert choose_judged([unjudged, images[1]], images[2:]) == [images[1], images[2]]
     assert choose_judged([unjudged], images) == images
+
+
+@given(st.integers(0, 7), st.integers(0, 7))
+def test_simulated_images_are_no_more_than_a_supplement(real: int, simulated: int) -> None:
+    blank = np.zeros((8, 8), np.uint8)
+    parts = {
+        made: [TrainingImage(f"{made}{i}", blank, blank.astype(np.int32), None) for i in range(count)]
+        for made, count in ((False, real), (True, simulated))
+    }
+    datasets = [
+        DataSet(str(made), [], images, {image.id: Regime.LOW for image in images}, simulated=made)
+        for made, images in parts.items()
+    ]
+    chosen = validation_images(datasets, Regime.LOW)
+    assert chosen[:real] == parts[False]
+    assert len(chosen) - real == min(simulated, real // 2 if real else simulated)
+    assert len({image.id for image in chosen}) == len(chosen)
+    assert validation_images(datasets, Regime.HIGH) == []
 
 
 @pytest.fixture(scope="module")
