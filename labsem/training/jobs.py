@@ -25,6 +25,8 @@ class TrainingJob:
         Whether trainings on shares of the images come first.
     against
         Folder of a joint model that a fine-tuned one is compared with.
+    version
+        Of the model, for its manifest.
     """
 
     options: dict[str, Any]
@@ -32,6 +34,7 @@ class TrainingJob:
     uncertainty: Path | None = None
     learning_curve: bool = False
     against: Path | None = None
+    version: str = "0"
 
 
 def run_job(job: TrainingJob, report: Callable[[Any, Any], None]) -> dict[str, Any]:
@@ -73,9 +76,9 @@ def run_job(job: TrainingJob, report: Callable[[Any, Any], None]) -> dict[str, A
     curve = None
     if job.learning_curve:
         curve = measure_learning_curve(options, datasets, report)
-        trained = publish_model(options, datasets, report)
+        trained = publish_model(options, datasets, report, version=job.version)
     else:
-        trained = train_model(options, report, datasets=datasets)
+        trained = train_model(options, report, version=job.version, datasets=datasets)
     choice: list[str] = []
     if job.against is not None:
         decisions = choose_weights(

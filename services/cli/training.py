@@ -154,6 +154,9 @@ def train(
             rich_help_panel=_AFTER,
         ),
     ] = None,
+    model_version: Annotated[
+        str, typer.Option(help="For the manifest and for messages.", rich_help_panel=_AFTER)
+    ] = "0",
     as_json: Json = False,
 ) -> None:
     """Train a network on labelled images; where a split lists them, on its train part only.
@@ -202,6 +205,7 @@ def train(
         uncertainty=uncertainty,
         learning_curve=learning_curve,
         against=against,
+        version=model_version,
     )
     try:
         with ExitStack() as stack:

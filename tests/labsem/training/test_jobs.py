@@ -72,7 +72,7 @@ def _job(folder, out, **more) -> TrainingJob:
         "imagenet": False,
         "threshold_trials": 2,
     }
-    job = {name: more.pop(name) for name in ("learning_curve", "against") if name in more}
+    job = {name: more.pop(name) for name in ("learning_curve", "against", "version") if name in more}
     return TrainingJob(options=options | {"precision": "float32"} | more, **job)
 
 
@@ -94,7 +94,8 @@ def test_a_training_with_its_learning_curve_then_one_regime_against_it(folder, s
     told = []
     joint, low = tmp_path / "joint", tmp_path / "low"
     done = run_job(
-        _job(folder, joint, start_from=start, learning_curve=True), lambda *each: told.append(each)
+        _job(folder, joint, start_from=start, learning_curve=True, version="3"),
+        lambda *each: told.append(each),
     )
     assert told[0][0] == "data" and told[0][1][0]["training"]["particles"] == 52
     assert any("25% of the images" in text for _, text in told[1:])
@@ -103,7 +104,7 @@ def test_a_training_with_its_learning_curve_then_one_regime_against_it(folder, s
     assert json.loads((joint / "learning-curve" / "curve.json").read_text()) == curve
     assert (joint / "learning-curve" / "curve.png").read_bytes().startswith(b"\x89PNG")
     (manifest,) = list_manifests(joint)
-    assert set(manifest.regimes) == set(Regime)
+    assert set(manifest.regimes) == set(Regime) and manifest.version == "3"
     (data,) = manifest.training["datasets"]
     assert (data["name"], data["training"]["images"]) == (folder.name, 13)
     assert "as its owner says" in manifest.licence
