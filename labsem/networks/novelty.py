@@ -4,9 +4,10 @@ The network glances at two small views of the frame, the whole of it reduced and
 and standard deviation of every channel of its backbone's stages describe the frame. Principal components of the
 training's frames say how such descriptions vary, and a frame is as novel as its description lies far out among them
 and off them (the two parts of the likelihood of probabilistic principal components; Tipping and Bishop,
-J. R. Stat. Soc. B 61, 611, 1999). Where the network sees what looks most like a particle, a strange frame is likelier
-an unusual one of the domain, so that counts for it, a little: an empty frame is no foreign one. All that costs about a
-thirtieth of a frame of 1920x1200.
+J. R. Stat. Soc. B 61, 611, 1999). Frames made to be none of the domain say which way foreign ones lie: a discriminant
+of their descriptions from the domain's adds to the distance (outlier exposure; Hendrycks et al., ICLR 2019). Where the
+network sees what looks most like a particle, a strange frame is likelier an unusual one of the domain, so that counts
+for it, a little: an empty frame is no foreign one. All that costs about a thirtieth of a frame of 1920x1200.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ OFF_WEIGHT: Final = 3.0
 
 PARTICLE_WEIGHT: Final = 0.15
 """How much a standard deviation of what looks like a particle takes from the logarithm of the distance."""
+
+DISCRIMINANT_WEIGHT: Final = 1.3
+"""How much the discriminant adds to the logarithm of the distance."""
+
+CLIP: Final = 4.0
+"""Standard deviations from which on the discriminant takes numbers of a description for equally far."""
 
 PREFIX: Final = "ood."
 """Of the names of the tensors that lie with the weights."""
@@ -78,6 +85,11 @@ class Novelty:
         Typical mean square off them of a frame that was left out.
     particles
         (2,) mean and standard deviation of what looks most like a particle.
+    direction
+        (F,) of the discriminant, around -1 for the domain and 1 for outliers, in standardised descriptions. Weights
+        published before there was one lack it; it is zero then.
+    offset
+        Of the discriminant.
     """
 
     mean: NDArray[np.float64]
@@ -86,35 +98,51 @@ class Novelty:
     spread: NDArray[np.float64]
     off: NDArray[np.float64]
     particles: NDArray[np.float64]
+    direction: NDArray[np.float64]
+    offset: NDArray[np.float64]
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[np.float64]]) -> Self:
         """From what :meth:`tensors` gave."""
-        return cls(**{each.name: tensors[PREFIX + each.name] for each in fields(cls)})
+        none = {
+            PREFIX + "direction": np.zeros_like(tensors[PREFIX + "mean"]),
+            PREFIX + "offset": np.zeros(1),
+        }
+        return cls(**{each.name: (none | dict(tensors))[PREFIX + each.name] for each in fields(cls)})
 
     def tensors(self) -> dict[str, NDArray[np.float64]]:
         """By the names under which they lie with the weights."""
         return {PREFIX + each.name: getattr(self, each.name) for each in fields(self)}
 
-    def parts(self, descriptions: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean squares (N,) of descriptions (N, F) among the components, in units of their spread, and off them."""
-        standard = (descriptions - self.mean) / self.scale
+    def parts(self, descriptions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(3, N) of descriptions (N, F): mean square among the components, in units of their spread, mean square off
+        them, and discriminant.
+        """
+        standard = self.standardise(descriptions)
         along = standard @ self.basis
         off = (standard**2).sum(axis=1) - (along**2).sum(axis=1)
-        return ((along / self.spread) ** 2).mean(axis=1), off / len(self.mean)
+        discriminant = standard.clip(-CLIP, CLIP) @ self.direction + self.offset
+        return np.stack([((along / self.spread) ** 2).mean(axis=1), off / len(self.mean), discriminant])
 
-    def of_parts(
-        self, among: NDArray[np.float64], off: NDArray[np.float64], particles: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def standardise(self, descriptions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Descriptions (N, F) in standard deviations from the mean."""
+        return (descriptions - self.mean) / self.scale
+
+    def of_parts(self, parts: NDArray[np.float64], particles: NDArray[np.float64]) -> NDArray[np.float64]:
         """Novelty (N,) from :meth:`parts` and what looks like a particle."""
+        among, off, discriminant = parts
         distance = (among + OFF_WEIGHT * off / self.off) / (1 + OFF_WEIGHT)
         mean, deviation = self.particles
-        novelty: NDArray[np.float64] = np.log(distance) - PARTICLE_WEIGHT * (particles - mean) / deviation
+        novelty: NDArray[np.float64] = (
+            np.log(distance)
+            + DISCRIMINANT_WEIGHT * discriminant
+            - PARTICLE_WEIGHT * (particles - mean) / deviation
+        )
         return novelty
 
     def of(self, glances: Glances) -> NDArray[np.float64]:
-        """How novel (N,) frames are, as the logarithm of a distance: around 0 for frames like the training's."""
-        return self.of_parts(*self.parts(glances.descriptions), glances.particles)
+        """How novel (N,) frames are: the logarithm of a distance, shifted by the discriminant."""
+        return self.of_parts(self.parts(glances.descriptions), glances.particles)
 
 
 class Glancing(Protocol):

@@ -9,9 +9,20 @@ from hypothesis import strategies as st
 from labsem.networks.architecture import Architecture
 from labsem.networks.novelty import VIEW_PX, Glances, Novelty, glance, views
 from labsem.networks.registry import build_network
-from labsem.training.novelty import bare_frames, fit_components, fit_glances, spoil, vary
+from labsem.training.novelty import (
+    bare_frames,
+    fit_components,
+    fit_discriminant,
+    fit_domain,
+    fit_glances,
+    series_of,
+    simulated_frames,
+    spoil,
+    vary,
+)
 
 FEATURES = 60
+IDS = [f"{number:03d}" for number in range(80)]
 SMALL = Architecture(channels=16, box_features=32)
 
 
@@ -69,22 +80,88 @@ def test_what_looks_like_a_particle_makes_a_frame_less_novel(particles: float, m
     assert clear < plain
 
 
+def _outliers(seed: int, count: int) -> Glances:
+    """What differs from the domain in one number, by less than that varies there."""
+    shift = np.zeros(FEATURES)
+    shift[7] = 0.6
+    glances = _glances(seed, count)
+    return Glances(glances.descriptions + shift, glances.particles)
+
+
+def test_outliers_say_which_way_foreign_frames_lie() -> None:
+    domain, fresh, foreign = _glances(0, 100), _glances(1, 200), _outliers(2, 200)
+    alone, exposed = fit_components(domain), fit_domain(domain, _outliers(3, 60))
+    raised = [(each.of(foreign) > np.quantile(each.of(fresh), 0.98)).mean() for each in (alone, exposed)]
+    assert raised[1] > raised[0] + 0.2
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.integers(2, 30), st.integers(2, 30))
+def test_the_discriminant_is_balanced(seed: int, inside: int, outside: int) -> None:
+    rng = np.random.default_rng(seed)
+    domain, outliers = rng.normal(-1, 1, (inside, 12)), rng.normal(1, 1, (outside, 12))
+    direction, offset = fit_discriminant(domain, outliers)
+    means = [float((each @ direction + offset).mean()) for each in (domain, outliers)]
+    assert -1 <= means[0] < 0 < means[1] <= 1
+    assert means[0] == pytest.approx(-means[1])
+    mirrored = fit_discriminant(outliers, domain)
+    assert mirrored[0] == pytest.approx(-direction, abs=1e-9)
+
+
+def test_no_single_number_decides_alone() -> None:
+    novelty = fit_domain(_glances(0, 80), _outliers(1, 40))
+    one = _glances(2, 1).descriptions
+    far, farther = one.copy(), one.copy()
+    far[0, 7], farther[0, 7] = 1e3, 1e6
+    assert novelty.parts(far)[2] == pytest.approx(novelty.parts(farther)[2])
+
+
 def test_tensors_hold_all_of_it() -> None:
-    novelty = fit_components(_glances(0, 40))
+    novelty = fit_domain(_glances(0, 40), _outliers(1, 20))
     again = Novelty.from_tensors(novelty.tensors())
     assert again.of(_glances(3, 5)) == pytest.approx(novelty.of(_glances(3, 5)))
 
 
-def test_the_limit_lets_nearly_all_of_the_domain_pass() -> None:
-    raised = []
-    for seed in range(10):
+def test_weights_from_before_there_was_a_discriminant_tell_by_distance_as_they_did() -> None:
+    novelty = fit_domain(_glances(0, 40), _outliers(1, 20))
+    tensors = novelty.tensors()
+    del tensors["ood.direction"], tensors["ood.offset"]
+    seen = _glances(3, 5)
+    assert Novelty.from_tensors(tensors).of(seen) == pytest.approx(fit_components(_glances(0, 40)).of(seen))
+
+
+def test_the_limit_lets_nearly_all_of_the_domain_pass_and_raises_outliers() -> None:
+    passed, raised = [], []
+    for seed in range(5):
         plain = _glances(seed, 80)
         noise = np.random.default_rng(seed).normal(0, 0.1, plain.descriptions.shape)
         spoilt = Glances(plain.descriptions + noise, plain.particles)
-        tensors, limit = fit_glances(plain, spoilt, _glances(seed + 1000, 5), _glances(seed + 2000, 40))
-        fresh = Novelty.from_tensors(tensors).of(_glances(seed + 3000, 200))
-        raised.append((fresh > limit.limit).mean())
-    assert np.mean(raised) < 0.07
+        tensors, limit = fit_glances(plain, spoilt, _glances(seed + 1000, 5), _outliers(seed + 2000, 40), IDS)
+        novelty = Novelty.from_tensors(tensors)
+        passed.append((novelty.of(_glances(seed + 3000, 200)) <= limit).mean())
+        raised.append((novelty.of(_outliers(seed + 4000, 200)) > limit).mean())
+    assert np.mean(passed) > 0.95
+    assert np.mean(raised) > 0.9
+
+
+def test_the_limit_knows_of_series_that_a_fit_never_saw() -> None:
+    rng = np.random.default_rng(0)
+    ground = _glances(0, 80)
+    own = np.repeat(rng.normal(0, 1.5, (16, FEATURES)), 5, axis=0)
+    plain = Glances(ground.descriptions + own, ground.particles)
+    series = [f"powder{number // 5}_{number}" for number in range(80)]
+    by_series, by_image = (
+        fit_glances(plain, plain, _glances(1, 5), _outliers(2, 40), ids)[1] for ids in (series, IDS)
+    )
+    assert by_series > by_image + 0.3
+
+
+def test_images_of_a_powder_are_a_series_unless_their_names_begin_like_all_others() -> None:
+    ids = ["Cu-Ni_1", "S02_1_a", "Cu-Ni_2", "S02_1_b", *(f"{number:x}" for number in range(20))]
+    series = series_of(ids)
+    assert series[0] == series[2] != series[1] == series[3]
+    assert sorted(set(series.tolist())) == list(range(22))
+    assert len(set(series_of([f"image_{number}" for number in range(9)]).tolist())) == 9
 
 
 @settings(deadline=None, max_examples=10)
@@ -112,3 +189,9 @@ def test_bare_frames_are_frames_with_next_to_nothing_on_them() -> None:
     first = next(bare_frames(1))
     assert (first.shape, first.dtype) == ((480, 640), np.uint8)
     assert np.ptp(first) > 0
+
+
+def test_simulated_frames_are_of_other_seeds_than_bare_ones() -> None:
+    first = next(simulated_frames(1))
+    assert (first.shape, first.dtype) == ((480, 640), np.uint8)
+    assert not np.array_equal(first, next(bare_frames(1)))

@@ -30,10 +30,12 @@ def labelled_discs(seed: int, side: int = 128) -> TrainingImage:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def few_bare_frames() -> Iterator[None]:
-    """Novelty is fitted with 4 bare frames instead of 40, which take longer to render than all else here."""
+def few_frames() -> Iterator[None]:
+    """Novelty is fitted with a few rendered and drawn frames, which take longer to make than all else here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(novelty, "bare_frames", partial(novelty.bare_frames, 4))
+        patch.setattr(novelty, "simulated_frames", partial(novelty.simulated_frames, 1))
+        patch.setattr(novelty, "outlier_frames", partial(novelty.outlier_frames, each=1))
         yield
 
 
