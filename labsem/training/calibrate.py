@@ -108,7 +108,11 @@ def calibrate_regimes(
                 progress(done / total, f"thresholds of {regime.value}, trial {done} of {total}")
 
         by_input = {scale: [detected[scale][id(image)] for image in images] for scale in inputs}
-        found[regime] = _calibrate_regime(by_input, trials, tell)
+        real = {
+            scale: [frame for frame in frames.values() if not frame.image.simulated]
+            for scale, frames in detected.items()
+        }
+        found[regime] = _calibrate_regime(by_input, real, trials, tell)
     return found
 
 
@@ -142,7 +146,10 @@ def _view(image: TrainingImage, scale: Input) -> tuple[object, ...]:
 
 
 def _calibrate_regime(
-    by_input: Mapping[Input, list[ScoredFrame]], trials: int, tell: Callable[[int, int], None]
+    by_input: Mapping[Input, list[ScoredFrame]],
+    real: Mapping[Input, list[ScoredFrame]],
+    trials: int,
+    tell: Callable[[int, int], None],
 ) -> Calibrated:
     first = Thresholds(nms=NMS_IOU, contrast=0.02)
     candidates: list[tuple[float, Calibration]] = []
@@ -153,16 +160,15 @@ def _calibrate_regime(
             mask_quality=Platt(slopes=(1.0, 1.0), offset=0.0, fitted_on="nothing"),
             input=scale,
         )
-        kept = _keep(frames, calibration)
-        calibration = calibration.model_copy(update={"confidence": fit_confidence(frames, kept)})
+        confidence = fit_confidence(frames, real[scale], calibration)
+        calibration = calibration.model_copy(update={"confidence": confidence})
         candidates.append((score(frames, first, calibration.confidence).value, calibration))
     calibration = max(candidates, key=lambda pair: pair[0])[1]
     frames = by_input[calibration.input]
     thresholds, _ = search_thresholds(frames, calibration, trials=trials, progress=tell)
     calibration = calibration.model_copy(update={"thresholds": thresholds})
-    calibration = calibration.model_copy(
-        update={"confidence": fit_confidence(frames, _keep(frames, calibration))}
-    )
+    confidence = fit_confidence(frames, real[calibration.input], calibration)
+    calibration = calibration.model_copy(update={"confidence": confidence})
     kept = _keep(frames, calibration)
     return Calibrated(
         calibration.model_copy(
@@ -181,14 +187,33 @@ def _keep(frames: Sequence[ScoredFrame], calibration: Calibration) -> list[Kept]
     return [segment(frame, calibration.thresholds, calibration.confidence, exact=True) for frame in frames]
 
 
-def fit_confidence(frames: Sequence[ScoredFrame], kept: Sequence[Kept]) -> Platt:
-    """Platt's calibration of the expected bin centre on matched particles of judged images."""
-    expected, certain = judged_matches(frames, kept)
-    if min(certain.sum(), (~certain).sum()) < JUDGED_MIN:
-        return UNCALIBRATED
-    return fit_platt(
-        logit(expected)[:, None], certain, f"{len(certain)} matched particles of judged validation images"
-    )
+def fit_confidence(
+    frames: Sequence[ScoredFrame], real: Sequence[ScoredFrame], calibration: Calibration
+) -> Platt:
+    """Platt's calibration of the expected bin centre on matched particles of judged images.
+
+    An expert's word counts before a simulator's rule: it is fitted on real images of the regime or, where too few of
+    these were judged, on those of all regimes, and on simulated ones only where there are too few of them too.
+
+    Parameters
+    ----------
+    frames
+        Validation images of the regime.
+    real
+        Real validation images of all regimes.
+    calibration
+        Whose thresholds decide what is kept.
+    """
+    own = [frame for frame in frames if not frame.image.simulated]
+    for what, some in (("real images", own), ("real images of all regimes", real), ("images", frames)):
+        expected, certain = judged_matches(some, _keep(some, calibration))
+        if min(certain.sum(), (~certain).sum()) >= JUDGED_MIN:
+            return fit_platt(
+                logit(expected)[:, None],
+                certain,
+                f"{len(certain)} matched particles of judged validation {what}",
+            )
+    return UNCALIBRATED
 
 
 def judged_matches(
@@ -209,7 +234,14 @@ def judged_matches(
 
 
 def fit_mask_quality(frames: Sequence[ScoredFrame], kept: Sequence[Kept]) -> Platt:
-    """Probability that a kept mask reaches IoU 0.5, from objectness and the mask's own probabilities."""
+    """Probability that a kept mask reaches IoU 0.5, from objectness and the mask's own probabilities.
+
+    On real images where these give enough masks of both kinds: simulated ones are crowded, and would decide alone.
+    """
+    own = [place for place, frame in enumerate(frames) if not frame.image.simulated]
+    inputs, right = quality_matches([frames[place] for place in own], [kept[place] for place in own])
+    if min(right.sum(), (~right).sum()) >= JUDGED_MIN:
+        return fit_platt(inputs, right, f"{len(right)} detections on real validation images")
     inputs, right = quality_matches(frames, kept)
     return fit_platt(inputs, right, f"{len(right)} detections on validation images")
 

@@ -84,7 +84,9 @@ def collect_evidence(
     return JudgedFeatures(np.concatenate(features), np.concatenate(certain), np.concatenate(groups))
 
 
-def choose_judged(real: Sequence[TrainingImage], simulated: Sequence[TrainingImage]) -> list[TrainingImage]:
-    """All judged real images and, spread over the simulated frames, at most as many of these."""
-    judged = [image for image in real if image.uncertain is not None]
-    return judged + thin(simulated, len(judged) or SIMULATED_ALONE_MAX)
+def choose_judged(images: Sequence[TrainingImage]) -> list[TrainingImage]:
+    """All judged real images and, evenly spread, at most as many simulated ones."""
+    judged = [image for image in images if image.uncertain is not None]
+    real = [image for image in judged if not image.simulated]
+    simulated = [image for image in judged if image.simulated]
+    return real + thin(simulated, len(real) or SIMULATED_ALONE_MAX)

@@ -173,7 +173,6 @@ class _Material:
     judged: dict[str, dict[str, TrainingImage]]
     dealt: dict[str, list[frozenset[str]]]
     replay: list[list[TrainingImage]]
-    simulated: list[TrainingImage]
     validation: list[TrainingImage]
 
     def learned(self, fold: int) -> list[list[TrainingImage]]:
@@ -201,7 +200,6 @@ def _load(options: TrainingOptions, folds: int) -> _Material:
             for name, of in judged.items()
         },
         replay=[one.training for one in shared],
-        simulated=[image for one in simulated for image in one.training],
         validation=[
             *(image for one in real for image in one.validation if image.uncertain is None),
             *(image for one in simulated for image in one.validation),
@@ -236,8 +234,8 @@ def _with_head(
     plain = Detector(network, precision="float32")
     if not network.takes_evidence:
         return plain
-    real = [image for images in material.learned(fold) for image in images]
-    data = collect_evidence(plain, choose_judged(real, material.simulated), scale)
+    learned = [image for images in (*material.learned(fold), *material.replay) for image in images]
+    data = collect_evidence(plain, choose_judged(learned), scale)
     return Detector(network, precision="float32", head=fit_evidence(data, options.uncertainty))
 
 

@@ -60,8 +60,6 @@ class DataSet:
         By how much more often its images are drawn.
     pixel_sizes_nm
         Of the images whose scale is known.
-    simulated
-        Whether the simulator made it for this training.
     """
 
     name: str
@@ -71,7 +69,6 @@ class DataSet:
     licence: str | None = None
     weight: float = 1.0
     pixel_sizes_nm: dict[str, float] = field(default_factory=dict)
-    simulated: bool = False
 
     def of_regime(self, regime: Regime) -> list[TrainingImage]:
         """Validation images of a regime; the joint one serves any frame without a scale, so it gets all."""
@@ -85,8 +82,9 @@ def validation_images(datasets: Sequence[DataSet], regime: Regime) -> list[Train
 
     At most half as many simulated images as real ones, where there are real ones: they are no more than a supplement.
     """
-    real = [image for one in datasets if not one.simulated for image in one.of_regime(regime)]
-    simulated = [image for one in datasets if one.simulated for image in one.of_regime(regime)]
+    images = [image for one in datasets for image in one.of_regime(regime)]
+    real = [image for image in images if not image.simulated]
+    simulated = [image for image in images if image.simulated]
     return real + thin(simulated, len(real) // 2 if real else len(simulated))
 
 
@@ -126,7 +124,14 @@ def load_datasets(options: TrainingOptions) -> list[DataSet]:
             )
             name = f"labsem simulator {SIMULATOR_VERSION}, seed {options.simulated_seed}"
             rendered = load_dataset(Path(folder), options.regime, name)
-            datasets.append(replace(rendered, licence=SIMULATED_LICENCE, simulated=True))
+            datasets.append(
+                replace(
+                    rendered,
+                    training=[replace(image, simulated=True) for image in rendered.training],
+                    validation=[replace(image, simulated=True) for image in rendered.validation],
+                    licence=SIMULATED_LICENCE,
+                )
+            )
     return datasets
 
 

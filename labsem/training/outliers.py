@@ -3,7 +3,7 @@
 A few drawn families, and images of the training taken apart so that what they show is lost but their grey values, their
 patches or their spectrum are not. What tells such frames from the domain's tells frames of other kinds too (outlier
 exposure; Hendrycks et al., ICLR 2019). The families are others than those by which ``out_of_distribution`` is judged
-(:mod:`labsem.evaluation.foreign`).
+(:mod:`labsem.evaluation.foreign`); static and speckle are noise, as one of those is, drawn in another way.
 """
 
 from __future__ import annotations
@@ -226,6 +226,28 @@ def _patches(rng: np.random.Generator, height: int, width: int) -> Grey:
     return np.where(inside, mark, ground)
 
 
+def _static(rng: np.random.Generator, height: int, width: int) -> Grey:
+    """What a detector gives without a beam: noise of several grain sizes at once, sometimes by lines."""
+    value = np.zeros((height, width))
+    for side in (1, 2, 4, 8, 16, 32)[: int(rng.integers(1, 7))]:
+        grains = rng.gamma(np.exp(rng.uniform(-2, 3)), 1, (height // side + 1, width // side + 1))
+        grains = (grains - grains.mean()) / (grains.std() + 1e-9)
+        value += rng.random() * _enlarged(grains, side, height, width)
+    if rng.random() < 0.25:
+        value += rng.random() * rng.normal(0, 1, (height, 1))
+    return _stretched(value)
+
+
+def _speckle(rng: np.random.Generator, height: int, width: int) -> Grey:
+    """Dots, dashes and holes of single pixels, strewn over one grey or over a slow shade."""
+    ground = _fractal(rng, height, width, rng.uniform(2.0, 3.0)) * rng.uniform(0, 0.5)
+    length = int(rng.integers(1, 4))
+    for level in rng.uniform(0, 1, int(rng.integers(1, 4))):
+        dots = rng.random((height, width)) < np.exp(rng.uniform(np.log(0.003), np.log(0.3)))
+        ground = np.where(ndimage.maximum_filter1d(dots, length, axis=int(rng.integers(2))), level, ground)
+    return ground
+
+
 def _shuffle_tiles(grey: Grey, rng: np.random.Generator) -> Grey:
     """Square tiles in another order, each turned."""
     side = min(int(rng.integers(6, max(7, min(grey.shape) // 5))), *grey.shape)
@@ -289,6 +311,8 @@ DRAWN: Final[dict[str, Draw]] = {
     "turing": _turing,
     "weave": _weave,
     "patches": _patches,
+    "static": _static,
+    "speckle": _speckle,
 }
 TAKEN_APART: Final[dict[str, TakeApart]] = {
     "shuffled tiles": _shuffle_tiles,

@@ -223,13 +223,9 @@ def _fit_head(
                 "the uncertainty head is searched for the network that ships; leave --search-head out"
             )
         return None, None
-    parts = {
-        simulated: [image for one in datasets if one.simulated is simulated for image in one.training]
-        for simulated in (False, True)
-    }
     data = collect_evidence(
         Detector(network, precision="float32"),
-        choose_judged(parts[False], parts[True]),
+        choose_judged([image for one in datasets for image in one.training]),
         INPUTS[0],
         progress=lambda done, total: notify(done / total, f"evidence on judged images, {done} of {total}"),
     )

@@ -46,12 +46,15 @@ class TrainingImage:
         (H, W) integer label image.
     uncertain
         Labels judged uncertain; None where the image was not judged.
+    simulated
+        Whether the simulator made it.
     """
 
     id: str
     grey: NDArray[np.uint8]
     labels: NDArray[np.int32]
     uncertain: frozenset[int] | None
+    simulated: bool = False
 
     @property
     def particles(self) -> int:

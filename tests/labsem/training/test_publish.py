@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -203,19 +204,20 @@ def test_too_few_judged_particles_make_no_head(checkpoint, small, images) -> Non
     assert fit_evidence(collect_evidence(detector, images[:1], INPUT), UncertaintyHead()) is None
     unjudged = TrainingImage("x", images[0].grey, images[0].labels, None)
     assert not len(collect_evidence(detector, [unjudged], INPUT).certain)
-    assert choose_judged([unjudged, images[1]], images[2:]) == [images[1], images[2]]
-    assert choose_judged([unjudged], images) == images
+    made = [replace(image, simulated=True) for image in images[2:]]
+    assert choose_judged([unjudged, images[1], *made]) == [images[1], made[0]]
+    assert choose_judged([unjudged, *made]) == made
 
 
 @given(st.integers(0, 7), st.integers(0, 7))
 def test_simulated_images_are_no_more_than_a_supplement(real: int, simulated: int) -> None:
     blank = np.zeros((8, 8), np.uint8)
     parts = {
-        made: [TrainingImage(f"{made}{i}", blank, blank.astype(np.int32), None) for i in range(count)]
+        made: [TrainingImage(f"{made}{i}", blank, blank.astype(np.int32), None, made) for i in range(count)]
         for made, count in ((False, real), (True, simulated))
     }
     datasets = [
-        DataSet(str(made), [], images, {image.id: Regime.LOW for image in images}, simulated=made)
+        DataSet(str(made), [], images, {image.id: Regime.LOW for image in images})
         for made, images in parts.items()
     ]
     chosen = validation_images(datasets, Regime.LOW)

@@ -1,5 +1,7 @@
 """Combination on atoms is the combination of pixels; the search finds what is better and always the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from labsem.networks.detector import Detections
 from labsem.networks.manifest import Calibration, Input, Platt, Thresholds
 from labsem.networks.segmenter import to_segmentation
 from labsem.training.atoms import SIGMAS, score_frame
-from labsem.training.calibrate import fit_platt
+from labsem.training.calibrate import UNCALIBRATED, fit_confidence, fit_platt
 from labsem.training.sampling import TrainingImage
 from labsem.training.thresholds import SPACE, score, score_overlaps, search_thresholds, segment
 
@@ -135,3 +137,24 @@ def test_platt_never_turns_an_input_around() -> None:
     margin = np.linspace(-2, 2, 200)
     platt = fit_platt(margin[:, None], margin < 0, "generated")
     assert platt.slopes[0] > 0
+
+
+def test_an_experts_word_counts_before_a_simulators_rule() -> None:
+    calibration = _calibration(Thresholds(omega=0.2, psi=0.2))
+
+    def frames(seeds, *, simulated: bool):
+        scored = []
+        for seed in seeds:
+            image, found = _scene(seed, 12)
+            image = replace(image, simulated=simulated, uncertain=frozenset({1, 2, 4, 5}))
+            scored.append(score_frame(image, found))
+        return scored
+
+    own, made = frames(range(24), simulated=False), frames(range(24, 48), simulated=True)
+    few = own[:1]
+    enough = fit_confidence(own + made, own, calibration)
+    assert "judged validation real images" in enough.fitted_on
+    assert enough == fit_confidence(own, own, calibration)
+    assert fit_confidence(few + made, own, calibration).fitted_on.endswith("real images of all regimes")
+    assert fit_confidence(few + made, few, calibration).fitted_on.endswith("judged validation images")
+    assert fit_confidence(few, few, calibration) == UNCALIBRATED
