@@ -38,6 +38,7 @@ def pool_regions(pyramid: Sequence[Tensor], boxes: Tensor, bins: int) -> Tensor:
         (M, C, bins, bins), channels last.
     """
     channels = pyramid[0].shape[1]
+    boxes = boxes.float()  # half precision holds no place in a wide image
     pooled = boxes.new_empty((len(boxes), bins, bins, channels))
     side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
     level = (_CANONICAL_LEVEL + torch.log2(side / _CANONICAL_PX) + 1e-6).floor()
