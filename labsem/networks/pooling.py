@@ -1,4 +1,4 @@
-"""RoIAlign for inference: all of a region's samples as one weighted sum of rows of a channels-last feature map.
+"""RoIAlign: all of a region's samples as one weighted sum of rows of a channels-last feature map.
 
 The same values as torchvision's ``MultiScaleRoIAlign`` (He et al. 2017; levels after Lin et al. 2017, equation 1) with
 two samples a bin and axis, whose kernel on a CPU runs on one thread over channels-first maps.
