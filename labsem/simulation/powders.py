@@ -37,7 +37,7 @@ SHARE_OF_FIELD: Final[dict[Regime, dict[SceneKind, tuple[float, float]]]] = {
         "mixed": (0.012, 0.1),
         "oxide": (0.015, 0.1),
         "bed": (0.025, 0.12),
-        "crowd": (0.007, 0.018),
+        "crowd": (0.012, 0.025),
         "atomised": (0.025, 0.13),
         "cluster": (0.01, 0.05),
     },
@@ -45,12 +45,15 @@ SHARE_OF_FIELD: Final[dict[Regime, dict[SceneKind, tuple[float, float]]]] = {
         "mixed": (0.035, 0.28),
         "oxide": (0.06, 0.3),
         "bed": (0.04, 0.18),
-        "crowd": (0.009, 0.025),
+        "crowd": (0.014, 0.03),
         "atomised": (0.08, 0.25),
         "cluster": (0.02, 0.15),
     },
 }
 """Range of the typical diameter over the field's width."""
+
+CLUSTER_SHARE: Final = 0.3
+"""Clusters are at most about so large a part of the field's width, as an operator would choose it."""
 
 _SHAPE_WEIGHTS: Final[dict[Regime, tuple[float, ...]]] = {
     "low": (0.32, 0.16, 0.06, 0.06, 0.05, 0.18, 0.11, 0.06),
@@ -72,7 +75,7 @@ def _sizes(rng: np.random.Generator, median_um: float, widest: float) -> Sizes:
     main = LogNormal(median_um, float(rng.uniform(1.05, widest)))
     if rng.random() > 0.2:
         return main
-    fine = LogNormal(median_um * _log_uniform(rng, 0.2, 0.5), float(rng.uniform(1.05, 1.4)))
+    fine = LogNormal(median_um * _log_uniform(rng, 0.3, 0.6), float(rng.uniform(1.05, 1.4)))
     return Bimodal(fine, main, float(rng.uniform(0.2, 0.7)))
 
 
@@ -86,7 +89,10 @@ def _texture(rng: np.random.Generator, shape: ShapeKind) -> tuple[TextureKind, f
     return kind, float(rng.uniform(0.0, most))
 
 
-def _component(rng: np.random.Generator, median_um: float, regime: Regime, kind: SceneKind) -> Component:
+def _component(
+    rng: np.random.Generator, median_um: float, largest_um: float, regime: Regime, kind: SceneKind
+) -> Component:
+    """A component with primaries of about ``median_um``, and clusters of at most about ``largest_um``."""
     if kind in _SHAPES_OF:
         shape = _SHAPES_OF[kind][int(rng.integers(len(_SHAPES_OF[kind])))]
     else:
@@ -96,6 +102,8 @@ def _component(rng: np.random.Generator, median_um: float, regime: Regime, kind:
         "mixed": 0.1 if regime == "low" else 0.3,
         "oxide": 0.5,
     }.get(kind, 0.0)
+    primaries = int(rng.integers(3, 8 if kind == "oxide" else 13)) if clustered else 1
+    median_um = min(median_um, largest_um / primaries ** (1 / 3))
     can_fuse = shape in ("sphere", "crystal")
     texture, roughness = _texture(rng, shape)
     warp = {"agglomerate": (0.05, 0.16), "fragment": (0.02, 0.12), "sphere": (0.0, 0.04)}.get(
@@ -111,8 +119,8 @@ def _component(rng: np.random.Generator, median_um: float, regime: Regime, kind:
         roughness=roughness,
         warp=float(rng.uniform(*warp)),
         satellites=float(rng.choice(satellites)) if shape in ("sphere", "drop") else 0.0,
-        primaries=int(rng.integers(3, 8 if kind == "oxide" else 16)) if clustered else 1,
-        neck=float(rng.choice([0.0, rng.uniform(0.25, 0.7), rng.uniform(0.8, 0.92)], p=[0.4, 0.45, 0.15]))
+        primaries=primaries,
+        neck=float(rng.choice([0.0, rng.uniform(0.25, 0.7), rng.uniform(0.9, 0.95)], p=[0.45, 0.45, 0.1]))
         if clustered and can_fuse
         else 0.0,
     )
@@ -145,7 +153,7 @@ def _with_contrast(
         return [
             replace(c, albedo=level * float(rng.uniform(0.35, 0.75)), material=dark) for c in components
         ], substrate
-    if which < 0.24:
+    if which < 0.17:
         # Nearly the substrate's own grey: only rims and shadows show these.
         z = substrate.material.atomic_number
         return [
@@ -185,10 +193,12 @@ def random_scene(rng: np.random.Generator, hfw_um: float, regime: Regime) -> Sce
     kinds = KINDS[regime]
     kind = tuple(kinds)[int(rng.choice(len(kinds), p=np.array(tuple(kinds.values()))))]
     median_um = hfw_um * _log_uniform(rng, *SHARE_OF_FIELD[regime][kind])
-    first = _component(rng, median_um, regime, kind)
+    first = _component(rng, median_um, CLUSTER_SHARE * hfw_um, regime, kind)
     components = [first]
     if rng.random() < 0.45:
-        other = _component(rng, median_um * _log_uniform(rng, 0.25, 0.9), regime, kind)
+        finest = 0.6 if kind == "crowd" else 0.4
+        other_um = median_um * _log_uniform(rng, finest, 0.9)
+        other = _component(rng, other_um, CLUSTER_SHARE * hfw_um, regime, kind)
         if rng.random() < 0.5:
             albedo = float(np.clip(first.albedo + rng.normal(0, 0.05), 0.2, 0.95))
             other = replace(other, albedo=albedo, material=first.material)
@@ -207,7 +217,7 @@ def random_scene(rng: np.random.Generator, hfw_um: float, regime: Regime) -> Sce
     bed = kind == "bed"
     return SceneParameters(
         components=tuple(components),
-        coverage=float(rng.uniform(1.0, 2.6)) if bed else coverage,
+        coverage=float(rng.uniform(0.9, 1.7)) if bed else coverage,
         clumping=float(rng.choice([0.0, 0.2, 0.6])) if kind != "oxide" else float(rng.uniform(0.3, 0.8)),
         piling=1.0 if bed else float(rng.choice([0.0, 0.4, 0.9])),
         layout="lattice" if lattice else "random",

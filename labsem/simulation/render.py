@@ -21,7 +21,7 @@ from labsem.simulation.truth import TrueParticle, judge
 from labsem.simulation.view import View
 from labsem.simulation.world import World
 
-SIMULATOR_VERSION: Final = "3"
+SIMULATOR_VERSION: Final = "4"
 """Stamped on all output; raised whenever the same seed gives other pixels."""
 
 MARGIN_PX: Final = (6, 48)
