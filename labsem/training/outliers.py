@@ -50,9 +50,12 @@ def outlier_frames(
 
 
 def _expose(grey: Grey, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Of some contrast and either polarity; often a little blurred or grainy."""
+    """Of some contrast and either polarity; often unevenly lit, a little blurred or grainy."""
     if rng.random() < 0.5:
         grey = 1 - grey
+    if rng.random() < 0.3:
+        darkest = rng.uniform(0.1, 0.6)
+        grey = grey * (darkest + (1 - darkest) * _fractal(rng, *grey.shape, rng.uniform(2.0, 3.5)))
     if rng.random() < 0.3:
         grey = ndimage.gaussian_filter(grey, rng.uniform(0.5, 2.0))
     low, high = rng.uniform(0, 0.35), rng.uniform(0.55, 1)
@@ -98,6 +101,26 @@ def _sheets(rng: np.random.Generator, height: int, width: int) -> Grey:
     if rng.random() < 0.5:
         grey = 0.6 * grey + 0.4 * _fractal(rng, height, width, rng.uniform(1.0, 2.0))
     return grey
+
+
+def _view(rng: np.random.Generator, height: int, width: int) -> Grey:
+    """As of a camera: a sky or wall with a shade, dim things out of focus before it, and some in focus before those."""
+    ramp = np.linspace(*rng.random(2), height)[:, None]
+    value = ramp + rng.uniform(0, 0.2) * _fractal(rng, height, width, 2.5)
+    horizon = rng.uniform(0, 0.9) * height
+    for blur_px in (rng.uniform(8, 30), rng.uniform(1.5, 8), 0.0):
+        image, mask = Image.new("F", (width, height)), Image.new("F", (width, height))
+        for _ in range(int(rng.integers(2, 14))):
+            tall, wide = np.exp(rng.uniform(np.log(20), np.log(500), 2))
+            y, x = rng.uniform(horizon, height), rng.random() * width
+            corners = rng.normal(0, 0.4, (int(rng.integers(3, 9)), 2)) * (wide, tall) + (x, y)
+            outline = [(float(a), float(b)) for a, b in corners]
+            ImageDraw.Draw(image).polygon(outline, fill=float(rng.random()))
+            ImageDraw.Draw(mask).polygon(outline, fill=1.0)
+        shaded = np.asarray(image, float) * (0.6 + 0.4 * _fractal(rng, height, width, rng.uniform(1.0, 2.5)))
+        cover = ndimage.gaussian_filter(np.asarray(mask, float), blur_px)
+        value = value * (1 - cover) + ndimage.gaussian_filter(shaded, blur_px)
+    return _stretched(value)
 
 
 def _handwriting(rng: np.random.Generator, height: int, width: int) -> Grey:
@@ -301,6 +324,7 @@ def _stretched(value: Grey) -> Grey:
 DRAWN: Final[dict[str, Draw]] = {
     "cells": _cells,
     "sheets": _sheets,
+    "view": _view,
     "handwriting": _handwriting,
     "schematic": _schematic,
     "labyrinth": _labyrinth,

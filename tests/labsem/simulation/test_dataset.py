@@ -108,7 +108,7 @@ def test_scenes_for_training_span_what_frames_may_show():
     scenes = [world.scene for world, _ in drawn]
     components = [component for scene in scenes for component in scene.components]
     sizes_px = [world.scene.typical_um / view.pixel_um for world, view in drawn]
-    assert min(sizes_px) < 10
+    assert min(sizes_px) < 14
     assert max(sizes_px) > 150
     assert {c.shape for c in components} >= {
         "sphere",
