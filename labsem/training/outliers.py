@@ -22,7 +22,7 @@ Grey = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, int], Grey]
 TakeApart = Callable[[Grey, np.random.Generator], Grey]
 
-OUTLIERS_EACH: Final = 14
+OUTLIERS_EACH: Final = 24
 OUTLIER_SEED: Final = 31
 SIZES_PX: Final = ((480, 640), (600, 600), (768, 1024))
 """Heights and widths of drawn frames."""
