@@ -150,3 +150,12 @@ def test_random_frames_vary_and_hold_certain_and_uncertain_particles():
     assert sum(count > 0 for count in counts) >= 4
     certain = [p.certain for frame in frames for p in frame.particles]
     assert 0.1 < np.mean(certain) < 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("regime", ["low", "high"])
+def test_about_a_quarter_of_the_particles_of_random_frames_are_uncertain(regime):
+    """As annotators found in published micrographs: a fifth."""
+    frames = [random_frame(60_000 + seed, regime) for seed in range(16)]
+    uncertain = [np.mean([not particle.certain for particle in frame.particles]) for frame in frames]
+    assert 0.1 < np.mean(uncertain) < 0.4
