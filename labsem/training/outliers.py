@@ -55,7 +55,8 @@ def _expose(grey: Grey, rng: np.random.Generator) -> NDArray[np.uint8]:
         grey = 1 - grey
     if rng.random() < 0.3:
         darkest = rng.uniform(0.1, 0.6)
-        grey = grey * (darkest + (1 - darkest) * _fractal(rng, *grey.shape, rng.uniform(2.0, 3.5)))
+        light = _fractal(rng, grey.shape[0], grey.shape[1], rng.uniform(2.0, 3.5))
+        grey = grey * (darkest + (1 - darkest) * light)
     if rng.random() < 0.3:
         grey = ndimage.gaussian_filter(grey, rng.uniform(0.5, 2.0))
     low, high = rng.uniform(0, 0.35), rng.uniform(0.55, 1)
@@ -105,7 +106,7 @@ def _sheets(rng: np.random.Generator, height: int, width: int) -> Grey:
 
 def _view(rng: np.random.Generator, height: int, width: int) -> Grey:
     """As of a camera: a sky or wall with a shade, dim things out of focus before it, and some in focus before those."""
-    ramp = np.linspace(*rng.random(2), height)[:, None]
+    ramp = np.linspace(rng.random(), rng.random(), height)[:, None]
     value = ramp + rng.uniform(0, 0.2) * _fractal(rng, height, width, 2.5)
     horizon = rng.uniform(0, 0.9) * height
     for blur_px in (rng.uniform(8, 30), rng.uniform(1.5, 8), 0.0):
