@@ -61,22 +61,34 @@ class Calibrated:
     score: Score
 
 
-def calibrate(
-    detector: Detector,
-    images: Sequence[TrainingImage],
-    inputs: Sequence[Input] = INPUTS,
+def calibrate_frames(
+    frames: Sequence[ScoredFrame],
+    scale: Input,
     *,
     trials: int = TRIALS,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
-    """Find input size, thresholds and calibrations of one regime on validation images.
+    """Find thresholds and calibrations on images that were looked at already.
+
+    Parameters
+    ----------
+    frames
+        Their detections, at one size.
+    scale
+        That size.
+    trials, progress
+        Of the search for thresholds.
 
     Raises
     ------
     ValueError
         Where there is no image.
     """
-    found = calibrate_regimes(detector, {Regime.JOINT: images}, inputs, trials=trials)
-    return found[Regime.JOINT].calibration
+    if not frames:
+        raise ValueError("no image to find thresholds on")
+    real = [frame for frame in frames if not frame.image.simulated]
+    found = _calibrate_regime({scale: list(frames)}, {scale: real}, trials, progress or (lambda *_: None))
+    return found.calibration
 
 
 def calibrate_regimes(

@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from labsem.networks.detector import Detections, Detector
-from labsem.networks.manifest import Calibration, Input
+from labsem.networks.manifest import Input
 from labsem.networks.trainable import DetectionNetwork
 from labsem.normalisation import grey_levels, normalise
-from labsem.training.calibrate import INPUTS, NMS_IOU, SCORE_MIN, calibrate
+from labsem.training.calibrate import INPUTS, NMS_IOU, SCORE_MIN
 from labsem.training.datasets import LabelledImage, read_dataset
 from labsem.training.evidence import choose_judged, collect_evidence, fit_evidence
 from labsem.training.labels import true_boxes
@@ -32,7 +32,6 @@ from labsem.training.options import TrainingOptions
 from labsem.training.publish import load_network
 from labsem.training.sampling import TrainingImage
 from labsem.training.splits import EMPS_NEAR_DUPLICATES
-from labsem.training.thresholds import TRIALS
 from labsem.training.train import CHECKPOINT, train
 from schemas.morphology import Regime
 
@@ -46,8 +45,8 @@ JUDGED_WEIGHT: Final = 4.0
 """Judged images are drawn so much more often than the replay: about half of the crops are theirs."""
 
 FOLDS_FILE: Final = "folds.json"
-CALIBRATION: Final = "calibration.json"
-"""Written last: a fold that has it is finished."""
+INPUT_FILE: Final = "input.json"
+"""The size at which a fold's network saw its images; written last: a fold that has it is finished."""
 
 Progress = Callable[[float, str], None]
 """Called with the share of all folds that is done, and what is being done."""
@@ -63,8 +62,8 @@ class HeldOut:
         Before combination, with the image's grey values.
     truth_objectness, truth_expected
         (T,) objectness and expected bin centre of the network at the boxes of the true particles, in label order.
-    calibration
-        Of the fold, found on validation images that nobody judged; its confidence is not calibrated.
+    input
+        The size at which the network saw it.
     """
 
     dataset: str
@@ -73,7 +72,7 @@ class HeldOut:
     detections: Detections
     truth_objectness: NDArray[np.float64]
     truth_expected: NDArray[np.float64]
-    calibration: Calibration
+    input: Input
 
 
 def deal_folds(uncertain: Mapping[str, int], count: int = FOLDS, seed: int = 0) -> list[frozenset[str]]:
@@ -116,8 +115,7 @@ def train_folds(
     folds: int = FOLDS,
     progress: Progress | None = None,
     *,
-    inputs: Sequence[Input] = INPUTS,
-    trials: int = TRIALS,
+    scale: Input = INPUTS[0],
 ) -> None:
     """Fine-tune, apply and throw away the network of every fold that is not finished in ``options.output``.
 
@@ -126,8 +124,8 @@ def train_folds(
     options
         As of a joint training: ``data`` are the folders with the judged images and the replay, ``start_from`` the
         network that saw no judged image, ``minutes`` or ``steps`` those of one fold.
-    inputs, trials
-        Of the search for each fold's thresholds.
+    scale
+        The size at which the networks see the images held out.
 
     Raises
     ------
@@ -144,7 +142,7 @@ def train_folds(
     material = _load(options, folds)
     for fold in range(folds):
         folder = fold_folder(options.output, fold)
-        if (folder / CALIBRATION).is_file():
+        if (folder / INPUT_FILE).is_file():
             continue
 
         def report(done: float, what: str, fold: int = fold) -> None:
@@ -154,14 +152,12 @@ def train_folds(
         checkpoint = _fine_tune(options, material, fold, report)
         network, _ = load_network(checkpoint, options.architecture)
         report(0.8, "uncertainty head")
-        detector = _with_head(network, options, material, fold, inputs[0])
-        report(0.85, "thresholds")
-        calibration = calibrate(detector, material.validation, inputs, trials=trials)
-        report(0.95, "held-out images")
+        detector = _with_head(network, options, material, fold, scale)
+        report(0.9, "held-out images")
         for name, images in material.judged.items():
             for image_id in sorted(material.dealt[name][fold]):
-                _apply(detector, calibration, images[image_id], folder / f"{name}-{image_id}.npz")
-        (folder / CALIBRATION).write_text(calibration.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                _apply(detector, scale, images[image_id], folder / f"{name}-{image_id}.npz")
+        (folder / INPUT_FILE).write_text(scale.model_dump_json(indent=2) + "\n", encoding="utf-8")
         checkpoint.unlink()
         log.info("fold finished", fold=fold)
 
@@ -173,7 +169,6 @@ class _Material:
     judged: dict[str, dict[str, TrainingImage]]
     dealt: dict[str, list[frozenset[str]]]
     replay: list[list[TrainingImage]]
-    validation: list[TrainingImage]
 
     def learned(self, fold: int) -> list[list[TrainingImage]]:
         """Judged images of the other folds, by data set."""
@@ -190,7 +185,6 @@ def _load(options: TrainingOptions, folds: int) -> _Material:
             "no image of the data folders was judged for certainty (uncertain/README.csv); name a folder with some"
         )
     shared = load_datasets(options.model_copy(update={"leave_out_judged": True, "regime": Regime.JOINT}))
-    real, simulated = shared[: len(options.data)], shared[len(options.data) :]
     return _Material(
         judged={name: {image.id: to_training_image(image) for image in of} for name, of in judged.items()},
         dealt={
@@ -200,10 +194,6 @@ def _load(options: TrainingOptions, folds: int) -> _Material:
             for name, of in judged.items()
         },
         replay=[one.training for one in shared],
-        validation=[
-            *(image for one in real for image in one.validation if image.uncertain is None),
-            *(image for one in simulated for image in one.validation),
-        ],
     )
 
 
@@ -258,17 +248,17 @@ def read_held_out(output: Path, data: Sequence[Path]) -> Iterator[HeldOut]:
         Where no fold is finished.
     """
     judged = find_judged(data)
-    finished = sorted(output.glob(f"fold-*/{CALIBRATION}"))
+    finished = sorted(output.glob(f"fold-*/{INPUT_FILE}"))
     if not finished:
         raise FileNotFoundError(f"{output} holds no finished fold; run labsem crossvalidate into it")
     for path in finished:
         fold = int(path.parent.name.removeprefix("fold-"))
-        calibration = Calibration.model_validate_json(path.read_bytes())
+        scale = Input.model_validate_json(path.read_bytes())
         for name, images in judged.items():
             for image in images:
                 stored = path.parent / f"{name}-{image.id}.npz"
                 if stored.is_file():
-                    yield _read(stored, name, fold, image, calibration)
+                    yield _read(stored, name, fold, image, scale)
 
 
 def _claim(options: TrainingOptions, folds: int) -> None:
@@ -282,10 +272,10 @@ def _claim(options: TrainingOptions, folds: int) -> None:
         raise ValueError(f"{path} tells of folds of other options; give the same options, or another folder")
 
 
-def _apply(detector: Detector, calibration: Calibration, image: TrainingImage, path: Path) -> None:
+def _apply(detector: Detector, scale: Input, image: TrainingImage, path: Path) -> None:
     """Store what a network says of an image: its detections, and trust at the true boxes."""
-    found = detector.detect(image.grey, calibration.input, score_min=SCORE_MIN, nms_iou=NMS_IOU)
-    at_truth = detector.at_boxes(image.grey, true_boxes(image.labels)[1], calibration.input)
+    found = detector.detect(image.grey, scale, score_min=SCORE_MIN, nms_iou=NMS_IOU)
+    at_truth = detector.at_boxes(image.grey, true_boxes(image.labels)[1], scale)
     np.savez_compressed(
         path,
         boxes=found.boxes,
@@ -298,7 +288,7 @@ def _apply(detector: Detector, calibration: Calibration, image: TrainingImage, p
     )
 
 
-def _read(path: Path, dataset: str, fold: int, image: LabelledImage, calibration: Calibration) -> HeldOut:
+def _read(path: Path, dataset: str, fold: int, image: LabelledImage, scale: Input) -> HeldOut:
     pixels = image.pixels()
     with np.load(path) as stored:
         detections = Detections(
@@ -316,5 +306,5 @@ def _read(path: Path, dataset: str, fold: int, image: LabelledImage, calibration
             detections=detections,
             truth_objectness=stored["truth_objectness"],
             truth_expected=stored["truth_expected"],
-            calibration=calibration,
+            input=scale,
         )

@@ -72,5 +72,6 @@ def read_log(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         return [], []
     with path.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
-        rows = list(reader)
-    return list(reader.fieldnames or ()), rows
+        # Asked for before the rows, since an empty file (of a killed process) has neither.
+        columns = list(reader.fieldnames or ())
+        return columns, list(reader)

@@ -89,8 +89,10 @@ def _run(report: Report, given: dict[str, Any], folds: int) -> CrossValidationRe
 
     quiet_logging("info")  # in this process too: stdout is the document's
     options: TrainingOptions = TrainingOptions.model_validate(given)
-    train_folds(options, folds, report)
-    return pool_folds(options.output, options.data)
+    train_folds(options, folds, lambda done, text: report(0.95 * done, text))
+    return pool_folds(
+        options.output, options.data, progress=lambda done, text: report(0.95 + 0.05 * done, text)
+    )
 
 
 def _show(report: CrossValidationReport) -> None:

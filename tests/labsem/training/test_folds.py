@@ -1,6 +1,7 @@
 """Folds over judged images: how they are dealt, and a tiny cross-validation end to end."""
 
 import csv
+import shutil
 
 import imagecodecs
 import numpy as np
@@ -111,9 +112,9 @@ def options(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(options):
     told = []
-    train_folds(options, 2, lambda done, what: told.append((done, what)), inputs=[SCALE], trials=3)
+    train_folds(options, 2, lambda done, what: told.append((done, what)), scale=SCALE)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    return pool_folds(options.output, options.data)
+    return pool_folds(options.output, options.data, trials=3)
 
 
 def test_every_judged_image_is_held_out_once(report) -> None:
@@ -124,6 +125,26 @@ def test_every_judged_image_is_held_out_once(report) -> None:
     assert (report.pooled.true_boxes.particles, report.pooled.true_boxes.certain) == (24, 12)
 
 
+def test_a_fold_is_calibrated_by_what_the_others_said(options, report, tmp_path) -> None:
+    copy = tmp_path / "out"
+    shutil.copytree(options.output, copy)
+    for path in (copy / "fold-0").glob("discs-*.npz"):
+        with np.load(path) as stored:
+            # The network of this fold now knows nothing at all.
+            np.savez(path, **{**stored, "objectness": np.full_like(stored["objectness"], 0.21)})
+    changed = pool_folds(copy, options.data, trials=3)
+    assert report.calibrations.keys() == changed.calibrations.keys() == {0, 1}
+    assert changed.calibrations[0] == report.calibrations[0]
+    assert changed.calibrations[1] != report.calibrations[1]
+    assert report.calibrations[0].input == SCALE
+
+
+def test_one_finished_fold_cannot_be_measured(options, report, tmp_path) -> None:
+    shutil.copytree(options.output / "fold-0", tmp_path / "fold-0")
+    with pytest.raises(ValueError, match="needs two"):
+        pool_folds(tmp_path, options.data, trials=3)
+
+
 def test_finished_folds_are_kept_and_their_networks_are_not(options, report, monkeypatch) -> None:
     assert not list(options.output.rglob("*.pt"))
 
@@ -132,7 +153,7 @@ def test_finished_folds_are_kept_and_their_networks_are_not(options, report, mon
 
     monkeypatch.setattr("labsem.training.folds.train", refuse)
     train_folds(options, 2)
-    assert pool_folds(options.output, options.data) == report
+    assert pool_folds(options.output, options.data, trials=3) == report
 
 
 def test_other_options_in_the_same_folder_are_refused(options, report) -> None:

@@ -69,6 +69,15 @@ def test_the_losses_are_logged_and_told_by_name(tmp_path, images, options) -> No
     assert float(row["loss_mask"]) == pytest.approx(losses["loss_mask"], abs=1e-4)
 
 
+def test_a_log_that_a_killed_process_left_empty_is_begun_again(tmp_path) -> None:
+    (tmp_path / "losses.csv").touch()
+    with LossLog(tmp_path, ["loss_box"], after_step=3) as log:
+        log.write(4, 1.0, 1e-4, {"loss_box": 0.5})
+    assert read_log(tmp_path / "losses.csv")[1] == [
+        {"step": "4", "seconds": "1.0", "learning_rate": "0.0001", "loss_box": "0.50000"}
+    ]
+
+
 def test_an_old_log_goes_on_with_its_own_columns(tmp_path) -> None:
     (tmp_path / "losses.csv").write_text("step,seconds,loss_box\n1,0.5,2\n2,0.9,1\n")
     with LossLog(tmp_path, ["loss_box"], after_step=1) as log:
