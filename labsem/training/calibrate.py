@@ -65,8 +65,8 @@ def calibrate_frames(
     frames: Sequence[ScoredFrame],
     scale: Input,
     *,
+    real: Sequence[ScoredFrame],
     trials: int = TRIALS,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
     """Find thresholds and calibrations on images that were looked at already.
 
@@ -76,7 +76,9 @@ def calibrate_frames(
         Their detections, at one size.
     scale
         That size.
-    trials, progress
+    real
+        Real images of all regimes, for the calibration of ``confidence`` where too few of ``frames`` were judged.
+    trials
         Of the search for thresholds.
 
     Raises
@@ -86,8 +88,7 @@ def calibrate_frames(
     """
     if not frames:
         raise ValueError("no image to find thresholds on")
-    real = [frame for frame in frames if not frame.image.simulated]
-    found = _calibrate_regime({scale: list(frames)}, {scale: real}, trials, progress or (lambda *_: None))
+    found = _calibrate_regime({scale: list(frames)}, {scale: list(real)}, trials, lambda *_: None)
     return found.calibration
 
 
@@ -96,10 +97,19 @@ def calibrate_regimes(
     validation: Mapping[Regime, Sequence[TrainingImage]],
     inputs: Sequence[Input] = INPUTS,
     *,
+    judged_elsewhere: Sequence[TrainingImage] = (),
     trials: int = TRIALS,
     progress: Progress | None = None,
 ) -> dict[Regime, Calibrated]:
     """Find input size, thresholds and calibrations of each regime on its validation images.
+
+    Parameters
+    ----------
+    validation
+        Images by regime.
+    judged_elsewhere
+        Judged images of regimes that are not to be calibrated: ``confidence`` is calibrated on them too where a
+        regime has too few of its own.
 
     Raises
     ------
@@ -111,7 +121,9 @@ def calibrate_regimes(
         raise ValueError(
             f"no validation image is left for the regime {', '.join(empty)}; add labelled images of its magnification"
         )
-    detected = _detect_all(detector, validation, inputs, progress)
+    # By identity: images of two data sets may have the same name.
+    everything = {id(image): image for images in (*validation.values(), judged_elsewhere) for image in images}
+    detected = _detect_all(detector, everything, inputs, progress)
     found: dict[Regime, Calibrated] = {}
     for regime, images in validation.items():
 
@@ -130,12 +142,10 @@ def calibrate_regimes(
 
 def _detect_all(
     detector: Detector,
-    validation: Mapping[Regime, Sequence[TrainingImage]],
+    images: Mapping[int, TrainingImage],
     inputs: Sequence[Input],
     progress: Progress | None,
 ) -> dict[Input, dict[int, ScoredFrame]]:
-    # By identity: images of two data sets may have the same name.
-    images = {id(image): image for images in validation.values() for image in images}
     detected: dict[Input, dict[int, ScoredFrame]] = {scale: {} for scale in inputs}
     for done, image in enumerate(images.values()):
         if progress is not None:
@@ -197,6 +207,14 @@ def _calibrate_regime(
 
 def _keep(frames: Sequence[ScoredFrame], calibration: Calibration) -> list[Kept]:
     return [segment(frame, calibration.thresholds, calibration.confidence, exact=True) for frame in frames]
+
+
+def few_judged(images: Sequence[TrainingImage]) -> bool:
+    """Whether the real ones among the images have too few judged particles of either kind to learn certainty from."""
+    judged = [image for image in images if image.uncertain is not None and not image.simulated]
+    uncertain = sum(len(image.uncertain or ()) for image in judged)
+    particles = sum(len(np.unique(image.labels[image.labels > 0])) for image in judged)
+    return min(uncertain, particles - uncertain) < JUDGED_MIN
 
 
 def fit_confidence(

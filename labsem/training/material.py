@@ -45,6 +45,14 @@ SIMULATED_LICENCE = "Apache-2.0 (labsem's own simulator)"
 
 
 @dataclass(frozen=True)
+class JudgedImages:
+    """Real images whose certainty was judged, by part."""
+
+    training: list[TrainingImage]
+    validation: list[TrainingImage]
+
+
+@dataclass(frozen=True)
 class DataSet:
     """One data set in memory.
 
@@ -60,6 +68,9 @@ class DataSet:
         By how much more often its images are drawn.
     pixel_sizes_nm
         Of the images whose scale is known.
+    judged_elsewhere
+        Images of other regimes whose certainty was judged, of the part to learn from and of the part to validate on:
+        experts judge few images, and certainty is learned from those of all regimes where one has too few.
     """
 
     name: str
@@ -69,6 +80,7 @@ class DataSet:
     licence: str | None = None
     weight: float = 1.0
     pixel_sizes_nm: dict[str, float] = field(default_factory=dict)
+    judged_elsewhere: JudgedImages = field(default_factory=lambda: JudgedImages([], []))
 
     def of_regime(self, regime: Regime) -> list[TrainingImage]:
         """Validation images of a regime; the joint one serves any frame without a scale, so it gets all."""
@@ -114,7 +126,11 @@ def load_datasets(options: TrainingOptions) -> list[DataSet]:
     datasets = [replace(one, weight=options.data_weights.get(one.name, 1.0)) for one in datasets]
     if options.leave_out_judged:
         datasets = [
-            replace(one, training=[image for image in one.training if image.uncertain is None])
+            replace(
+                one,
+                training=[image for image in one.training if image.uncertain is None],
+                judged_elsewhere=replace(one.judged_elsewhere, training=[]),
+            )
             for one in datasets
         ]
     if options.simulated:
@@ -140,6 +156,7 @@ def load_dataset(folder: Path, regime: Regime, name: str | None = None) -> DataS
     images = read_dataset(folder)
     regimes = {image.id: route_image(image) for image in images}
     chosen = [image for image in images if regime is Regime.JOINT or regimes[image.id] is regime]
+    judged = [image for image in images if image.judged and regime not in (Regime.JOINT, regimes[image.id])]
     return DataSet(
         name=name or folder.name,
         licence=_licence(folder.name, frozenset(regimes)),
@@ -147,6 +164,10 @@ def load_dataset(folder: Path, regime: Regime, name: str | None = None) -> DataS
         training=[to_training_image(image) for image in select_part(chosen, "train")],
         validation=[to_training_image(image) for image in select_part(chosen, "validation")],
         regimes=regimes,
+        judged_elsewhere=JudgedImages(
+            training=[to_training_image(image) for image in select_part(judged, "train")],
+            validation=[to_training_image(image) for image in select_part(judged, "validation")],
+        ),
     )
 
 

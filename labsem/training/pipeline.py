@@ -13,7 +13,7 @@ from labsem.networks.detector import Detector
 from labsem.networks.evidence import EvidenceHead
 from labsem.networks.manifest import Manifest, read_manifest
 from labsem.networks.unet import UNetArchitecture
-from labsem.training.calibrate import INPUTS
+from labsem.training.calibrate import INPUTS, few_judged
 from labsem.training.data_report import DataSetReport, report_dataset
 from labsem.training.evidence import choose_judged, collect_evidence, fit_evidence
 from labsem.training.material import DataSet, load_datasets, validation_images
@@ -149,6 +149,12 @@ def publish_model(
         head=head,
         licence=licence(datasets),
         limits=_limits(datasets, options.regime),
+        judged_elsewhere=[
+            image
+            for one in datasets
+            if any(few_judged(images) for images in validation.values())
+            for image in one.judged_elsewhere.validation
+        ],
         trials=options.threshold_trials,
         progress=notify,
     )
@@ -223,9 +229,12 @@ def _fit_head(
                 "the uncertainty head is searched for the network that ships; leave --search-head out"
             )
         return None, None
+    images = [image for one in datasets for image in one.training]
+    if few_judged(images):
+        images += [image for one in datasets for image in one.judged_elsewhere.training]
     data = collect_evidence(
         Detector(network, precision="float32"),
-        choose_judged([image for one in datasets for image in one.training]),
+        choose_judged(images),
         INPUTS[0],
         progress=lambda done, total: notify(done / total, f"evidence on judged images, {done} of {total}"),
     )

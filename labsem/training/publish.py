@@ -71,6 +71,7 @@ def publish(
     inputs: Sequence[Input] = INPUTS,
     licence: str = LICENCE,
     limits: Sequence[str] = (),
+    judged_elsewhere: Sequence[TrainingImage] = (),
     trials: int = TRIALS,
     progress: Progress | None = None,
 ) -> Published:
@@ -88,6 +89,8 @@ def publish(
         On evidence, instead of the network's own on box features.
     inputs
         Sizes of the network's input to choose from.
+    judged_elsewhere
+        Judged validation images of other regimes, for the calibration of ``confidence``.
     trials
         Of the search of each regime's thresholds.
 
@@ -98,7 +101,9 @@ def publish(
     """
     network, tensors = load_network(checkpoint, architecture)
     detector = Detector(network, precision="float32", head=head)
-    found = calibrate_regimes(detector, validation, inputs, trials=trials, progress=progress)
+    found = calibrate_regimes(
+        detector, validation, inputs, judged_elsewhere=judged_elsewhere, trials=trials, progress=progress
+    )
     metrics = {regime.value: figures(each) for regime, each in found.items()}
     for regime, reached in metrics.items():
         log.info("regime calibrated", regime=regime, **reached)

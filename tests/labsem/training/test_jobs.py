@@ -14,7 +14,8 @@ from labsem.networks.verification import find_problems
 from labsem.training.data_report import report_dataset
 from labsem.training.jobs import TrainingJob, run_job
 from labsem.training.learning_curve import advise
-from labsem.training.material import load_dataset
+from labsem.training.material import load_dataset, load_datasets
+from labsem.training.options import TrainingOptions
 from labsem.training.train import TrainingInterruptedError
 from schemas.morphology import Regime
 
@@ -87,6 +88,20 @@ def test_the_data_report_counts_what_is_there(folder) -> None:
         [0.1 * value for value in (low, middle, high)], rel=1e-3
     )
     assert report.licence is None
+
+
+def test_judged_images_of_other_regimes_are_kept_for_certainty(folder) -> None:
+    low, high = load_dataset(folder, Regime.LOW), load_dataset(folder, Regime.HIGH)
+    assert {image.id for image in low.training + low.validation}.isdisjoint({"disc01", "disc03"})
+    elsewhere = low.judged_elsewhere.training + low.judged_elsewhere.validation
+    assert {image.id for image in elsewhere} == {"disc01", "disc03"}
+    assert {image.id for image in high.training + high.validation} == {"disc01", "disc03"}
+    assert len(high.judged_elsewhere.training + high.judged_elsewhere.validation) == IMAGES - 2
+    joint = load_dataset(folder, Regime.JOINT).judged_elsewhere
+    assert not joint.training and not joint.validation
+    left_out = {"data": (folder,), "output": folder, "regime": "low", "leave_out_judged": True}
+    (without,) = load_datasets(TrainingOptions.model_validate(left_out))
+    assert not without.training and not without.judged_elsewhere.training
 
 
 @pytest.mark.slow

@@ -26,6 +26,8 @@ from labsem.networks.registry import build_network
 from labsem.networks.scaling import scale_factor
 from labsem.networks.segmenter import Segmenter, to_segmentation
 from labsem.networks.verification import count_numbers, find_problems
+from labsem.training import calibrate
+from labsem.training.calibrate import UNCALIBRATED, calibrate_regimes, few_judged
 from labsem.training.choose import choose_weights
 from labsem.training.evidence import choose_judged, collect_evidence, fit_evidence
 from labsem.training.labels import true_boxes
@@ -207,6 +209,24 @@ def test_too_few_judged_particles_make_no_head(checkpoint, small, images) -> Non
     made = [replace(image, simulated=True) for image in images[2:]]
     assert choose_judged([unjudged, images[1], *made]) == [images[1], made[0]]
     assert choose_judged([unjudged, *made]) == made
+
+
+def test_confidence_is_calibrated_on_other_regimes_where_few_were_judged(
+    checkpoint, small, images, monkeypatch
+) -> None:
+    network, _ = load_network(checkpoint, small)
+    detector = Detector(network, precision="float32")
+    unjudged = [replace(image, uncertain=None) for image in images[:2]]
+    assert few_judged(unjudged) and few_judged(images[:1]) and not few_judged(images)
+    assert few_judged([replace(image, simulated=True) for image in images])
+    # The network finds a few of them only.
+    monkeypatch.setattr(calibrate, "JUDGED_MIN", 1)
+    alone = calibrate_regimes(detector, {Regime.LOW: unjudged}, [INPUT], trials=1)
+    assert alone[Regime.LOW].calibration.confidence == UNCALIBRATED
+    found = calibrate_regimes(detector, {Regime.LOW: unjudged}, [INPUT], judged_elsewhere=images, trials=1)
+    assert "all regimes" in found[Regime.LOW].calibration.confidence.fitted_on
+    assert found.keys() == {Regime.LOW}
+    assert len(found[Regime.LOW].frames) == 2
 
 
 @given(st.integers(0, 7), st.integers(0, 7))
