@@ -112,8 +112,8 @@ def _show(result: ArchitectureComparison) -> None:
             run.steps,
             run.batch,
             f"{run.training_seconds / 60:.0f} min",
-            run.aji_plus["all"],
-            run.f1["all"],
+            f"{run.aji_plus['all']:.3f}",
+            f"{run.f1['all']:.3f}",
         )
         for run in result.runs
     ]
