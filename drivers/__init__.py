@@ -5,21 +5,7 @@
 'virtual (simulated)'
 """
 
-from drivers.base import (
-    AcquiredFrame,
-    BusyError,
-    DisconnectedError,
-    Microscope,
-    MicroscopeError,
-    MicroscopeState,
-    MicroscopeTimeoutError,
-    NotConnectedError,
-    OutOfRangeError,
-    StoppedError,
-    Target,
-    UnsupportedError,
-    VacuumError,
-)
+from drivers.base import AcquiredFrame, BasicMicroscope, Microscope, MicroscopeState, MicroscopeStatus, Mode
 from drivers.discovery import (
     BrokenDriverError,
     DriverEntry,
@@ -27,21 +13,44 @@ from drivers.discovery import (
     available_drivers,
     load_driver,
 )
+from drivers.errors import (
+    BusyError,
+    DisconnectedError,
+    LicenceError,
+    MicroscopeError,
+    MicroscopeTimeoutError,
+    NotConnectedError,
+    NotReadyError,
+    OutOfRangeError,
+    StageError,
+    StoppedError,
+    TransferError,
+    UnsupportedError,
+    VacuumError,
+)
+from drivers.targets import Target
 
 __all__ = [
     "AcquiredFrame",
+    "BasicMicroscope",
     "BrokenDriverError",
     "BusyError",
     "DisconnectedError",
     "DriverEntry",
+    "LicenceError",
     "Microscope",
     "MicroscopeError",
     "MicroscopeState",
+    "MicroscopeStatus",
     "MicroscopeTimeoutError",
+    "Mode",
     "NotConnectedError",
+    "NotReadyError",
     "OutOfRangeError",
+    "StageError",
     "StoppedError",
     "Target",
+    "TransferError",
     "UnknownDriverError",
     "UnsupportedError",
     "VacuumError",

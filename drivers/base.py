@@ -1,91 +1,62 @@
-"""What a microscope can be asked, and how it fails.
+"""What a microscope can be asked.
 
 A driver is a class whose construction does no I/O; :meth:`Microscope.connect` opens the instrument. Every call
-that waits takes a timeout. A call that cannot be done raises; nothing returns ``False``.
+that waits takes a timeout. A call that cannot be done raises (:mod:`drivers.errors`); nothing returns ``False``.
+A driver of an instrument that lacks some of the functions derives from :class:`BasicMicroscope`, which refuses them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from enum import StrEnum
+from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.errors import UnsupportedError
 from schemas.acts import Capabilities
 from schemas.image import Acquisition
 
 
-class MicroscopeError(RuntimeError):
-    """A command failed.
+class Mode(StrEnum):
+    """What the instrument is set up for; frames are taken in :attr:`SEM`."""
+
+    OFF = "off"
+    STANDBY = "standby"
+    UNLOADED = "unloaded"
+    NAVIGATION = "navigation"
+    SEM = "sem"
+
+
+@dataclass(frozen=True)
+class MicroscopeStatus:
+    """Health at a glance; readable in every mode.
 
     Attributes
     ----------
-    device, command
-        Which instrument, and what it was asked.
-    retryable
-        Whether the same command may succeed later without a person's help.
+    ready
+        Whether a frame could be taken now.
+    vacuum_ready, beam_blanked
+        None where the instrument does not say.
+    detail
+        What stands in the way, in words.
     """
 
-    retryable: ClassVar[bool] = False
-
-    def __init__(self, device: str, command: str, detail: str) -> None:
-        super().__init__(f"{device}: {command}: {detail}")
-        self.device = device
-        self.command = command
-        self.detail = detail
-
-
-class NotConnectedError(MicroscopeError):
-    """The driver is not connected; call ``connect`` first."""
-
-    retryable = True
-
-
-class DisconnectedError(MicroscopeError):
-    """The connection broke while the command ran; connect again."""
-
-    retryable = True
-
-
-class BusyError(MicroscopeError):
-    """Another command, or a person at the instrument, has it."""
-
-    retryable = True
-
-
-class MicroscopeTimeoutError(MicroscopeError):
-    """The instrument did not finish in time; where it stands is unknown until it is read anew."""
-
-    retryable = True
-
-
-class StoppedError(MicroscopeError):
-    """The command was cancelled by ``stop``."""
-
-
-class OutOfRangeError(MicroscopeError):
-    """A value lies outside the instrument's limits; nothing was touched."""
-
-    def __init__(self, device: str, command: str, name: str, value: float, low: float, high: float) -> None:
-        super().__init__(
-            device, command, f"{name} {value:g} is outside {low:g} to {high:g}; choose a value within"
-        )
-        self.name, self.value, self.low, self.high = name, value, low, high
-
-
-class UnsupportedError(MicroscopeError):
-    """The instrument has no such function or choice; nothing was touched."""
-
-
-class VacuumError(MicroscopeError):
-    """The column or chamber is not under vacuum; a person must look."""
+    mode: Mode
+    ready: bool
+    vacuum_ready: bool | None = None
+    beam_blanked: bool | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
 class MicroscopeState:
-    """Where the instrument stands; everything that a rescan may change and must restore."""
+    """Where the instrument stands; everything that an act may change and must restore.
+
+    None is a setting that the instrument does not have or does not tell; it is neither set nor restored.
+    """
 
     x_mm: float
     y_mm: float
@@ -93,8 +64,14 @@ class MicroscopeState:
     working_distance_mm: float
     detector: str
     voltage_kv: float
-    dwell_time_ns: float
+    dwell_time_ns: float | None
     frame_averages: int
+    scan_rotation_deg: float | None = None
+    stigmator: tuple[float, float] | None = None
+    contrast: float | None = None
+    brightness: float | None = None
+    spot_size: float | None = None
+    charge_reduction: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,32 +86,14 @@ class AcquiredFrame:
     acquired_at: datetime
 
 
-@dataclass(frozen=True)
-class Target:
-    """What the next frame is to be; null leaves a setting as it is."""
-
-    x_mm: float | None = None
-    y_mm: float | None = None
-    hfw_um: float | None = None
-    detector: str | None = None
-    dwell_time_ns: float | None = None
-    frame_averages: int | None = None
-    working_distance_mm: float | None = None
-    autofocus: bool = False
-
-    @property
-    def moves(self) -> bool:
-        """Whether the stage is to go anywhere."""
-        return self.x_mm is not None or self.y_mm is not None
-
-
 @runtime_checkable
 class Microscope(Protocol):
     """The one protocol of all drivers.
 
-    All methods but :meth:`capabilities` and :meth:`close` raise :class:`NotConnectedError` before
-    :meth:`connect`, and any other :class:`MicroscopeError` as their work requires. Limits are checked before
-    anything is touched.
+    All methods but :meth:`capabilities` and :meth:`close` raise :class:`~drivers.errors.NotConnectedError` before
+    :meth:`connect`, :class:`~drivers.errors.UnsupportedError` where the instrument has no such function, and any
+    other :class:`~drivers.errors.MicroscopeError` as their work requires. Limits are checked before anything is
+    touched. Methods that set a value return what was reached where that can differ.
     """
 
     @property
@@ -154,6 +113,26 @@ class Microscope(Protocol):
         """What it can do. Needs no connection where that is the same for all devices of the kind."""
         ...
 
+    def status(self) -> MicroscopeStatus:
+        """Health, in any mode."""
+        ...
+
+    def activate(self, timeout_s: float) -> None:
+        """Bring it to where frames can be taken; harmless where it is there."""
+        ...
+
+    def standby(self, timeout_s: float) -> None:
+        """Rest: the source off or dimmed."""
+        ...
+
+    def load(self, timeout_s: float) -> None:
+        """Bring the sample holder from where a person puts it to where it can be seen."""
+        ...
+
+    def unload(self, timeout_s: float) -> None:
+        """Bring the sample holder to where a person can take it."""
+        ...
+
     def state(self) -> MicroscopeState:
         """Read anew where it stands."""
         ...
@@ -162,8 +141,16 @@ class Microscope(Protocol):
         """Move the stage to an absolute place; the place reached."""
         ...
 
+    def move_by(self, dx_mm: float, dy_mm: float, timeout_s: float) -> tuple[float, float]:
+        """Move the stage by so much; the place reached."""
+        ...
+
     def set_hfw(self, hfw_um: float) -> float:
         """Set the horizontal field width; the width reached."""
+        ...
+
+    def set_scan_rotation(self, rotation_deg: float) -> None:
+        """Turn the scanned field about its centre, counted clockwise as the image turns against the stage."""
         ...
 
     def set_working_distance(self, working_distance_mm: float) -> None:
@@ -171,7 +158,23 @@ class Microscope(Protocol):
         ...
 
     def autofocus(self, timeout_s: float) -> float:
-        """Focus on what is seen; the working distance found, in mm."""
+        """Focus on what is seen; the working distance found, in mm. An absurd one is undone and raised."""
+        ...
+
+    def set_stigmator(self, x: float, y: float) -> None:
+        """Set the stigmator, in the instrument's own units."""
+        ...
+
+    def autostigmate(self, timeout_s: float) -> tuple[float, float]:
+        """Correct astigmatism on what is seen; the stigmator found."""
+        ...
+
+    def set_contrast_brightness(self, contrast: float, brightness: float) -> None:
+        """Set the amplifier, each from 0 to 1."""
+        ...
+
+    def auto_contrast_brightness(self, timeout_s: float) -> tuple[float, float]:
+        """Fit the amplifier to what is seen; contrast and brightness found."""
         ...
 
     def set_detector(self, detector: str) -> None:
@@ -182,12 +185,28 @@ class Microscope(Protocol):
         """Set the accelerating voltage."""
         ...
 
-    def set_scan(self, dwell_time_ns: float, frame_averages: int) -> None:
-        """Set the dwell time for a pixel and how many frames are averaged."""
+    def set_spot_size(self, spot_size: float) -> None:
+        """Set the spot size, in the instrument's own units: larger is more current and a wider probe."""
+        ...
+
+    def set_charge_reduction(self, level: str, timeout_s: float) -> None:
+        """Let gas into the chamber, to a level named in the capabilities, so that insulators charge less."""
+        ...
+
+    def set_scan(self, dwell_time_ns: float | None, frame_averages: int) -> None:
+        """Set how many frames are averaged and, where it can be set, the dwell time for a pixel."""
+        ...
+
+    def set_scan_size(self, width_px: int, height_px: int) -> None:
+        """Set the size of the next frames, to one of the capabilities."""
+        ...
+
+    def blank(self, *, on: bool) -> None:
+        """Keep the beam from the sample, or let it through."""
         ...
 
     def acquire(self, timeout_s: float) -> AcquiredFrame:
-        """Scan one frame."""
+        """Scan one frame; the beam is blanked before and after it where the instrument can."""
         ...
 
     def stop(self) -> None:
@@ -195,108 +214,92 @@ class Microscope(Protocol):
         ...
 
 
-def check_target(device: str, capabilities: Capabilities, target: Target) -> None:
-    """Refuse what an instrument cannot do, before anything is touched.
+class BasicMicroscope:
+    """Refusals of every function that not all instruments have; a driver overrides those that its own has.
 
-    Raises
-    ------
-    OutOfRangeError, UnsupportedError
-        Naming the setting, the value and what would do.
+    What is left to write: ``name``, ``connect``, ``close``, ``capabilities``, ``status``, ``state``, ``set_hfw``,
+    ``set_scan``, ``acquire`` and ``stop``. See docs/drivers.md.
     """
-    command = "acquire"
-    if not capabilities.can_act:
-        raise UnsupportedError(
-            device, command, "this driver only reads frames; use the instrument's own software"
-        )
-    limits = (
-        ("x_mm", target.x_mm, capabilities.stage_x_range_mm),
-        ("y_mm", target.y_mm, capabilities.stage_y_range_mm),
-        ("hfw_um", target.hfw_um, (capabilities.hfw_min_um or 0.0, capabilities.hfw_max_um or np.inf)),
-        ("frame_averages", target.frame_averages, (1, capabilities.frame_averages_max)),
-    )
-    for name, value, bounds in limits:
-        if value is not None and bounds is not None:
-            check_range(device, command, name, value, bounds)
-    if target.moves and (capabilities.stage_x_range_mm is None or capabilities.stage_y_range_mm is None):
-        raise UnsupportedError(device, command, "the stage cannot be moved; place the sample by hand")
-    if target.detector is not None and target.detector not in capabilities.detectors:
-        raise UnsupportedError(
-            device, command, f"no detector {target.detector!r}; there are {', '.join(capabilities.detectors)}"
-        )
-    if target.dwell_time_ns is not None:
-        if not capabilities.dwell_times_ns:
-            raise UnsupportedError(device, command, "the dwell time cannot be set")
-        bounds = (min(capabilities.dwell_times_ns), max(capabilities.dwell_times_ns))
-        check_range(device, command, "dwell_time_ns", target.dwell_time_ns, bounds)
 
+    @property
+    def name(self) -> str:
+        """The driver, for messages and status."""
+        return type(self).__name__
 
-def check_range(device: str, command: str, name: str, value: float, bounds: tuple[float, float]) -> None:
-    """Raise :class:`OutOfRangeError` where ``value`` is outside ``bounds`` or not finite."""
-    if not bounds[0] <= value <= bounds[1]:
-        raise OutOfRangeError(device, command, name, value, *bounds)
+    def activate(self, timeout_s: float) -> None:
+        """Nothing to do: an instrument without modes is always ready."""
 
+    def standby(self, timeout_s: float) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("standby", "it has no such mode")
 
-def nearest_dwell_time_ns(capabilities: Capabilities, wanted_ns: float) -> float:
-    """The dwell time on offer that is nearest from above, or the longest."""
-    longer = [d for d in capabilities.dwell_times_ns if d >= wanted_ns * 0.999]
-    return min(longer) if longer else max(capabilities.dwell_times_ns, default=wanted_ns)
+    def load(self, timeout_s: float) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("load", "load the sample by hand")
 
+    def unload(self, timeout_s: float) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("unload", "unload the sample by hand")
 
-def go_to(microscope: Microscope, target: Target, timeout_s: float) -> None:
-    """Check a target, then set what it names: place, field width, detector, scan, and last the focus.
+    def move_to(self, x_mm: float, y_mm: float, timeout_s: float) -> tuple[float, float]:  # noqa: ARG002
+        """Refused."""
+        self._refuse("move_to", "the stage cannot be moved; place the sample by hand")
 
-    Raises
-    ------
-    MicroscopeError
-        Where it is refused (nothing touched) or a step fails (restore the state read before).
-    """
-    capabilities = microscope.capabilities()
-    check_target(microscope.name, capabilities, target)
-    before = microscope.state()
-    if target.moves:
-        x_mm = before.x_mm if target.x_mm is None else target.x_mm
-        y_mm = before.y_mm if target.y_mm is None else target.y_mm
-        microscope.move_to(x_mm, y_mm, timeout_s)
-    if target.hfw_um is not None:
-        microscope.set_hfw(target.hfw_um)
-    if target.detector is not None:
-        microscope.set_detector(target.detector)
-    if target.dwell_time_ns is not None or target.frame_averages is not None:
-        wanted_ns = before.dwell_time_ns if target.dwell_time_ns is None else target.dwell_time_ns
-        averages = before.frame_averages if target.frame_averages is None else target.frame_averages
-        microscope.set_scan(nearest_dwell_time_ns(capabilities, wanted_ns), averages)
-    if target.working_distance_mm is not None:
-        microscope.set_working_distance(target.working_distance_mm)
-    if target.autofocus:
-        microscope.autofocus(timeout_s)
+    def move_by(self, dx_mm: float, dy_mm: float, timeout_s: float) -> tuple[float, float]:  # noqa: ARG002
+        """Refused."""
+        self._refuse("move_by", "the stage cannot be moved; place the sample by hand")
 
+    def set_scan_rotation(self, rotation_deg: float) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("set_scan_rotation", "the scan cannot be turned")
 
-def restore(microscope: Microscope, state: MicroscopeState, timeout_s: float) -> None:
-    """Put back everything that differs from ``state``.
+    def set_working_distance(self, working_distance_mm: float) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("set_working_distance", "focus by hand")
 
-    Raises
-    ------
-    MicroscopeError
-        Where a step fails; what came before it is restored.
-    """
-    now = microscope.state()
-    steps: list[tuple[bool, Any]] = [
-        (
-            (now.x_mm, now.y_mm) != (state.x_mm, state.y_mm),
-            lambda: microscope.move_to(state.x_mm, state.y_mm, timeout_s),
-        ),
-        (now.hfw_um != state.hfw_um, lambda: microscope.set_hfw(state.hfw_um)),
-        (now.detector != state.detector, lambda: microscope.set_detector(state.detector)),
-        (now.voltage_kv != state.voltage_kv, lambda: microscope.set_voltage(state.voltage_kv)),
-        (
-            (now.dwell_time_ns, now.frame_averages) != (state.dwell_time_ns, state.frame_averages),
-            lambda: microscope.set_scan(state.dwell_time_ns, state.frame_averages),
-        ),
-        (
-            now.working_distance_mm != state.working_distance_mm,
-            lambda: microscope.set_working_distance(state.working_distance_mm),
-        ),
-    ]
-    for differs, step in steps:
-        if differs:
-            step()
+    def autofocus(self, timeout_s: float) -> float:  # noqa: ARG002
+        """Refused."""
+        self._refuse("autofocus", "focus by hand")
+
+    def set_stigmator(self, x: float, y: float) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("set_stigmator", "set the stigmator by hand")
+
+    def autostigmate(self, timeout_s: float) -> tuple[float, float]:  # noqa: ARG002
+        """Refused."""
+        self._refuse("autostigmate", "set the stigmator by hand")
+
+    def set_contrast_brightness(self, contrast: float, brightness: float) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("set_contrast_brightness", "set contrast and brightness by hand")
+
+    def auto_contrast_brightness(self, timeout_s: float) -> tuple[float, float]:  # noqa: ARG002
+        """Refused."""
+        self._refuse("auto_contrast_brightness", "set contrast and brightness by hand")
+
+    def set_detector(self, detector: str) -> None:
+        """Refused."""
+        self._refuse("set_detector", f"no detector {detector!r} can be chosen")
+
+    def set_voltage(self, voltage_kv: float) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("set_voltage", "set the voltage by hand")
+
+    def set_spot_size(self, spot_size: float) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("set_spot_size", "set the spot size by hand")
+
+    def set_charge_reduction(self, level: str, timeout_s: float) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("set_charge_reduction", f"it has no charge reduction {level!r}")
+
+    def set_scan_size(self, width_px: int, height_px: int) -> None:
+        """Refused."""
+        self._refuse("set_scan_size", f"frames of {width_px} x {height_px} px cannot be chosen")
+
+    def blank(self, *, on: bool) -> None:  # noqa: ARG002
+        """Refused."""
+        self._refuse("blank", "the beam cannot be blanked")
+
+    def _refuse(self, command: str, detail: str) -> NoReturn:
+        raise UnsupportedError(self.name, command, detail)

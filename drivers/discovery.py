@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Final
 
-from drivers.base import Microscope, MicroscopeError
+from drivers.base import Microscope
+from drivers.errors import MicroscopeError
 
 GROUP: Final = "labsem.drivers"
 BUILT_IN: Final = {"virtual": "drivers.virtual:VirtualMicroscope"}

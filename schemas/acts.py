@@ -55,6 +55,9 @@ class RescanParameters(Schema):
     dwell_time_ns: float | None = Field(default=None, gt=0)
     frame_averages: int | None = Field(default=None, ge=1, le=255)
     detector: str | None = None
+    autostigmation: bool = False
+    accelerating_voltage_kv: float | None = Field(default=None, gt=0)
+    charge_reduction: str | None = Field(default=None, max_length=32)
 
 
 class ActOutcome(Schema):
@@ -136,6 +139,22 @@ class Capabilities(Schema):
     frame_averages_max: int = Field(default=1, ge=1)
     width_px: int | None = None
     height_px: int | None = None
+    scan_sizes_px: tuple[tuple[int, int], ...] = Field(
+        default=(), description="widths and heights to choose from; empty: the size cannot be set"
+    )
+    voltage_range_kv: tuple[float, float] | None = None
+    working_distance_range_mm: tuple[float, float] | None = None
+    spot_size_range: tuple[float, float] | None = Field(default=None, description="in its own units")
+    stigmator_range: tuple[float, float] | None = Field(default=None, description="in its own units")
+    autofocus: bool = True
+    autostigmation: bool = False
+    scan_rotation: bool = Field(default=False, description="whether the scan can be turned")
+    contrast_brightness: bool = Field(default=False, description="whether the amplifier can be set")
+    blanking: bool = Field(default=False, description="whether the beam can be blanked")
+    charge_reductions: tuple[str, ...] = Field(
+        default=(),
+        description="levels of gas in the chamber, from none to most; empty: there is no such thing",
+    )
     cannot: tuple[str, ...] = Field(default=(), description="in words, what it cannot do")
 
 

@@ -11,7 +11,7 @@ CONVERGENCE_RAD = 4e-3
 """Half angle of the beam; a point out of focus by d becomes a disc of radius d x angle."""
 
 SOURCE_NM = 8.0
-"""Full width of the source's image in the probe, at a desktop instrument's probe current."""
+"""Full width of the source's image in the probe, at a desktop instrument's usual probe current (a spot of 1)."""
 
 ENERGY_SPREAD_EV = 1.0
 CHROMATIC_MM = 20.0
@@ -29,7 +29,7 @@ FWHM = 2.355
 PLANES = 4
 
 
-def probe_nm(accelerating_voltage_kv: float) -> float:
+def probe_nm(accelerating_voltage_kv: float, spot: float = 1.0) -> float:
     """Full width of the probe in focus: source, diffraction and both aberrations, added in quadrature.
 
     Reimer, *Scanning Electron Microscopy*, 2nd ed., equation 2.23 with 2.14 to 2.20.
@@ -38,13 +38,15 @@ def probe_nm(accelerating_voltage_kv: float) -> float:
     diffraction = 0.61 * wavelength_nm / CONVERGENCE_RAD
     spherical = 0.5e6 * SPHERICAL_MM * CONVERGENCE_RAD**3
     chromatic = 1e6 * CHROMATIC_MM * CONVERGENCE_RAD * ENERGY_SPREAD_EV / (1000 * accelerating_voltage_kv)
-    return float(np.sqrt(SOURCE_NM**2 + diffraction**2 + spherical**2 + chromatic**2))
+    return float(np.sqrt((spot * SOURCE_NM) ** 2 + diffraction**2 + spherical**2 + chromatic**2))
 
 
-def blur_sigma_px(distance_um: float, pixel_um: float, accelerating_voltage_kv: float) -> float:
+def blur_sigma_px(
+    distance_um: float, pixel_um: float, accelerating_voltage_kv: float, spot: float = 1.0
+) -> float:
     """Standard deviation of the blur of what is ``distance_um`` out of focus."""
     disc = GAUSSIAN_OF_DISC * CONVERGENCE_RAD * abs(distance_um) / pixel_um
-    probe = probe_nm(accelerating_voltage_kv) / FWHM / (1000 * pixel_um)
+    probe = probe_nm(accelerating_voltage_kv, spot) / FWHM / (1000 * pixel_um)
     return float(np.sqrt(disc**2 + probe**2 + APERTURE_PX**2))
 
 
@@ -56,6 +58,7 @@ def blur(
     defocus_um: float,
     astigmatism_um: float,
     accelerating_voltage_kv: float,
+    spot: float = 1.0,
 ) -> tuple[Image, Image | float]:
     """Blur that follows height (depth of field); also the standard deviation of the blur, in pixels.
 
@@ -66,8 +69,8 @@ def blur(
     planes = np.linspace(0, top_um, PLANES)
     sigmas = [
         (
-            blur_sigma_px(h - defocus_um + astigmatism_um / 2, pixel_um, accelerating_voltage_kv),
-            blur_sigma_px(h - defocus_um - astigmatism_um / 2, pixel_um, accelerating_voltage_kv),
+            blur_sigma_px(h - defocus_um + astigmatism_um / 2, pixel_um, accelerating_voltage_kv, spot),
+            blur_sigma_px(h - defocus_um - astigmatism_um / 2, pixel_um, accelerating_voltage_kv, spot),
         )
         for h in planes
     ]

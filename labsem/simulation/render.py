@@ -84,7 +84,10 @@ def render(world: World, view: View) -> SimulatedFrame:
     typical_px = max(0.5 * scene.typical_um / pixel_um, 4.0)
     focus_um = view.defocus_um + 0.5 * scene.typical_um
     widest = optics.blur_sigma_px(
-        abs(view.defocus_um) + 0.5 * abs(view.astigmatism_um), pixel_um, view.accelerating_voltage_kv
+        abs(view.defocus_um) + 0.5 * abs(view.astigmatism_um),
+        pixel_um,
+        view.accelerating_voltage_kv,
+        view.spot,
     )
     margin = int(np.clip(max(3 * widest, 0.5 * typical_px), *MARGIN_PX))
     columns = _axis(view.x_mm, view.width_px, margin, pixel_um)
@@ -100,6 +103,7 @@ def render(world: World, view: View) -> SimulatedFrame:
         focus_um,
         view.astigmatism_um,
         view.accelerating_voltage_kv,
+        view.spot,
     )
     rng = np.random.default_rng([world.seed, 31, view.noise_seed])
     vibration, shear = (
@@ -112,9 +116,13 @@ def render(world: World, view: View) -> SimulatedFrame:
     image, sigma = image[inner], sigma if isinstance(sigma, float) else sigma[inner]
     labels, found, full_px = canvas.framed_labels()
     insulating = np.array([False, *(scene.components[p.component].material.insulating for p in found)])
-    image = scan.charge(image, insulating[labels], scene.look.charging, view.accelerating_voltage_kv, rng)
+    image = scan.charge(
+        image, insulating[labels], scene.look.charging * view.charging, view.accelerating_voltage_kv, rng
+    )
     image = scan.drift_blur(image, view) * scan.vignette(view)
-    noise = np.asarray(scan.noise_sigma(image, view.dwell_time_ns, view.frame_averages), np.float32)
+    noise = np.asarray(
+        scan.noise_sigma(image, view.spot**2 * view.dwell_time_ns, view.frame_averages), np.float32
+    )
     shown = np.clip(image * np.float32(view.contrast) + np.float32(view.brightness), 0, 1)
     ids = [p.particle_id for p in found]
     particles = judge(labels, ids, full_px, shown, noise * np.float32(view.contrast), sigma)

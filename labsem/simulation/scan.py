@@ -112,7 +112,10 @@ def vignette(view: View) -> Image | float:
 
 
 def noise_sigma(level: float | Image, dwell_time_ns: float, frame_averages: int) -> float | Image:
-    """Standard deviation of shot and amplifier noise at a grey level, for one pixel."""
+    """Standard deviation of shot and amplifier noise at a grey level, for one pixel.
+
+    ``dwell_time_ns`` is that at the usual beam current: twice the current counts as twice the time.
+    """
     electrons = ELECTRONS_PER_NS * dwell_time_ns * frame_averages
     result: float | Image = np.sqrt(
         np.maximum(level, 0.02) / np.float32(electrons) + np.float32(0.3 / electrons)

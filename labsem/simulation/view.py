@@ -24,6 +24,10 @@ class View:
         Distance between the foci of the two axes.
     accelerating_voltage_kv
         Sets the width of the probe and how much insulators charge.
+    spot
+        Width of the source's image in the probe over its usual one; the beam current grows with its square.
+    charging
+        Share of an insulator's charge that is left, as by gas in the chamber.
     brightness, contrast
         Offset and gain of the amplifier, in units of the range of grey values.
     vibration_nm
@@ -51,6 +55,8 @@ class View:
     defocus_um: float = 0.0
     astigmatism_um: float = 0.0
     accelerating_voltage_kv: float = 10.0
+    spot: float = 1.0
+    charging: float = 1.0
     dwell_time_ns: float = 400.0
     frame_averages: int = 4
     brightness: float = 0.0
@@ -71,14 +77,16 @@ class View:
             "dwell_time_ns",
             "frame_averages",
             "accelerating_voltage_kv",
+            "spot",
         )
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"view.{name}: {getattr(self, name)} must be over 0")
         if min(self.width_px, self.height_px) < 8:
             raise ValueError(f"view: {self.width_px} x {self.height_px} px; a frame has at least 8 x 8")
-        if not 0 <= self.vignetting <= 1:
-            raise ValueError(f"view.vignetting: {self.vignetting}; give 0 to 1")
+        for name in ("vignetting", "charging"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"view.{name}: {getattr(self, name)}; give 0 to 1")
         if self.bits not in (8, 16):
             raise ValueError(f"view.bits: {self.bits}; give 8 or 16")
 

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from drivers.base import MicroscopeState, Target
+from drivers.base import MicroscopeState
+from drivers.targets import Target
 from labsem.streams import RequestClient, RequestRefusedError, ServiceUnavailableError, StreamError
 from schemas.acts import Act, ActKind
 from schemas.base import Schema
@@ -21,6 +22,8 @@ ASK_TIMEOUT_S = 2.0
 PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 10.0
 NO_MOVE_MM = 5e-4
 """A stage nearer than this to a place is left where it is."""
+
+SAME_VOLTAGE_KV = 0.05
 
 
 class ActsClient:
@@ -127,6 +130,17 @@ def target_of(act: Act, before: ImageAcquired | None, state: MicroscopeState) ->
         detector=wanted.detector or was.detector,
         dwell_time_ns=wanted.dwell_time_ns or was.dwell_time_ns,
         frame_averages=wanted.frame_averages or was.frame_averages,
+        voltage_kv=wanted.accelerating_voltage_kv or _other_voltage_kv(was, state),
+        charge_reduction=wanted.charge_reduction,
         working_distance_mm=None if wanted.autofocus else was.working_distance_mm,
         autofocus=wanted.autofocus,
+        autostigmation=wanted.autostigmation,
     )
+
+
+def _other_voltage_kv(was: Acquisition, state: MicroscopeState) -> float | None:
+    """The voltage of the frame before, where the instrument stands at another."""
+    before_kv = was.accelerating_voltage_kv
+    if before_kv is None or abs(before_kv - state.voltage_kv) < SAME_VOLTAGE_KV:
+        return None
+    return before_kv

@@ -14,16 +14,9 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
-from drivers.base import (
-    AcquiredFrame,
-    Microscope,
-    MicroscopeError,
-    MicroscopeState,
-    Target,
-    check_target,
-    go_to,
-    restore,
-)
+from drivers.base import AcquiredFrame, Microscope, MicroscopeState
+from drivers.errors import MicroscopeError
+from drivers.targets import Target, check_target, go_to, restore
 from labsem.frames import write_atomically
 from labsem.store import Store, journal
 from labsem.streams import MemoryCursors, Publisher, RequestServer, StreamError, Subscriber
@@ -43,6 +36,8 @@ PRUNE_EVERY_S = 86_400.0
 RECONNECT_EVERY_S = 5.0
 MOVE_TIMEOUT_S = 120.0
 SCAN_TIMEOUT_FACTOR, SCAN_TIMEOUT_EXTRA_S = 3.0, 60.0
+DWELL_USUAL_NS = 1000.0
+"""Assumed of an instrument that does not tell it."""
 PLANNED_TRIES = 3
 
 
@@ -276,7 +271,11 @@ class Gateway:
         pixels = (able.width_px or 4096) * (able.height_px or 4096)
         return (
             SCAN_TIMEOUT_EXTRA_S
-            + SCAN_TIMEOUT_FACTOR * pixels * state.frame_averages * state.dwell_time_ns * 1e-9
+            + SCAN_TIMEOUT_FACTOR
+            * pixels
+            * state.frame_averages
+            * (state.dwell_time_ns or DWELL_USUAL_NS)
+            * 1e-9
         )
 
     def _put(

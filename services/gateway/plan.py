@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from drivers.base import Target
 from drivers.stub import BUMP_MM, StubHolder
+from drivers.targets import Target
 
 DEMO_HFW_UM: Final = 250.0
 

@@ -50,6 +50,8 @@ DIMENSIONLESS = {
     "signal_to_noise",
     "signal_to_noise_min",
     "scale_relative_uncertainty",
+    "spot_size_range",
+    "stigmator_range",
     "uncertain_fraction_before",
     "uncertain_fraction_after",
     "options",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.base import MicroscopeError
+from drivers.errors import MicroscopeError
 from drivers.virtual import VirtualMicroscope
 from labsem.store import Store, StoreError, journal
 from labsem.streams import RequestServer, StreamError

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from drivers.base import VacuumError
+from drivers.errors import VacuumError
 from labsem.frames import read_frame, sha256_of_file, sidecar_path
 from labsem.store import acts, asking, instruments, samples
 from labsem.streams import MemoryCursors, RequestRefusedError, Subscriber
