@@ -16,6 +16,7 @@ from drivers.discovery import (
 from drivers.errors import (
     BusyError,
     DisconnectedError,
+    FocusError,
     LicenceError,
     MicroscopeError,
     MicroscopeTimeoutError,
@@ -37,6 +38,7 @@ __all__ = [
     "BusyError",
     "DisconnectedError",
     "DriverEntry",
+    "FocusError",
     "LicenceError",
     "Microscope",
     "MicroscopeError",

@@ -173,8 +173,8 @@ class Microscope(Protocol):
         """Set the amplifier, each from 0 to 1."""
         ...
 
-    def auto_contrast_brightness(self, timeout_s: float) -> tuple[float, float]:
-        """Fit the amplifier to what is seen; contrast and brightness found."""
+    def auto_contrast_brightness(self, timeout_s: float) -> None:
+        """Fit the amplifier to what is seen."""
         ...
 
     def set_detector(self, detector: str) -> None:
@@ -273,7 +273,7 @@ class BasicMicroscope:
         """Refused."""
         self._refuse("set_contrast_brightness", "set contrast and brightness by hand")
 
-    def auto_contrast_brightness(self, timeout_s: float) -> tuple[float, float]:  # noqa: ARG002
+    def auto_contrast_brightness(self, timeout_s: float) -> None:  # noqa: ARG002
         """Refused."""
         self._refuse("auto_contrast_brightness", "set contrast and brightness by hand")
 

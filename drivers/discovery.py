@@ -12,7 +12,10 @@ from drivers.base import Microscope
 from drivers.errors import MicroscopeError
 
 GROUP: Final = "labsem.drivers"
-BUILT_IN: Final = {"virtual": "drivers.virtual:VirtualMicroscope"}
+BUILT_IN: Final = {
+    "virtual": "drivers.virtual:VirtualMicroscope",
+    "phenom": "drivers.phenom:PhenomMicroscope",
+}
 
 
 class UnknownDriverError(MicroscopeError):

@@ -61,6 +61,12 @@ class TransferError(MicroscopeError):
     retryable = True
 
 
+class FocusError(MicroscopeError):
+    """The automatic focus lost the sample; the old working distance was put back."""
+
+    retryable = True
+
+
 class StoppedError(MicroscopeError):
     """The command was cancelled by ``stop``."""
 

@@ -173,6 +173,8 @@ class MicroscopeConformance(ABC):
                 setter()
                 reached = getattr(microscope.state(), field)
                 _near(reached, wanted, f"{name}: wanted {wanted}, the state tells {reached}")
+            if able.scan_rotation and before.scan_rotation_deg is None:
+                microscope.set_scan_rotation(0.0)
             restore(microscope, before, self.timeout_s)
             _same_state(microscope.state(), before)
 

@@ -158,7 +158,7 @@ def offers(able: Capabilities, command: str) -> bool:
         "set_stigmator": able.stigmator_range is not None,
         "autostigmate": able.autostigmation,
         "set_contrast_brightness": able.contrast_brightness,
-        "auto_contrast_brightness": able.contrast_brightness,
+        "auto_contrast_brightness": able.auto_contrast_brightness,
         "set_voltage": able.voltage_range_kv is not None,
         "set_spot_size": able.spot_size_range is not None,
         "blank": able.blanking,

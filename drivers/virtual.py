@@ -231,12 +231,11 @@ class VirtualMicroscope:
         with self._command("set_contrast_brightness"):
             self._state = replace(self._state, contrast=contrast, brightness=brightness)
 
-    def auto_contrast_brightness(self, timeout_s: float) -> tuple[float, float]:
+    def auto_contrast_brightness(self, timeout_s: float) -> None:
         """Spread the greys of a coarse scan over most of the range."""
         with self._command("auto_contrast_brightness", Latency.autofocus, timeout_s):
             contrast, brightness = self._optics.fitted_amplifier(self._state)
             self._state = replace(self._state, contrast=contrast, brightness=brightness)
-        return contrast, brightness
 
     def set_detector(self, detector: str) -> None:
         """Choose ``sed`` or ``bsd``."""

@@ -72,6 +72,7 @@ def able(holder: StubHolder, size_px: tuple[int, int], sizes_px: tuple[tuple[int
         autostigmation=True,
         scan_rotation=True,
         contrast_brightness=True,
+        auto_contrast_brightness=True,
         blanking=True,
         charge_reductions=tuple(CHARGE_LEFT),
         cannot=("tilt the stage", "change the sample"),

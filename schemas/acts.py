@@ -150,6 +150,7 @@ class Capabilities(Schema):
     autostigmation: bool = False
     scan_rotation: bool = Field(default=False, description="whether the scan can be turned")
     contrast_brightness: bool = Field(default=False, description="whether the amplifier can be set")
+    auto_contrast_brightness: bool = Field(default=False, description="whether it fits the amplifier itself")
     blanking: bool = Field(default=False, description="whether the beam can be blanked")
     charge_reductions: tuple[str, ...] = Field(
         default=(),

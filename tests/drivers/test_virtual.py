@@ -400,9 +400,9 @@ def test_stigmator_spot_gas_and_amplifier_change_the_frame(microscope):
         microscope.set_charge_reduction("most", 1.0)
     microscope.set_contrast_brightness(0.1, 0.4)
     flat = frame().pixels
-    contrast, brightness = microscope.auto_contrast_brightness(1.0)
+    microscope.auto_contrast_brightness(1.0)
     fitted = frame().pixels
-    assert (contrast, brightness) == (microscope.state().contrast, microscope.state().brightness)
+    assert microscope.state().contrast > 0.1
     assert np.ptp(np.percentile(fitted, [1, 99])) > 2 * np.ptp(np.percentile(flat, [1, 99]))
 
 
