@@ -5,7 +5,16 @@
 'virtual (simulated)'
 """
 
-from drivers.base import AcquiredFrame, BasicMicroscope, Microscope, MicroscopeState, MicroscopeStatus, Mode
+from drivers.base import (
+    AcquiredFrame,
+    BasicMicroscope,
+    FoundFrame,
+    FrameSource,
+    Microscope,
+    MicroscopeState,
+    MicroscopeStatus,
+    Mode,
+)
 from drivers.discovery import (
     BrokenDriverError,
     DriverEntry,
@@ -39,6 +48,8 @@ __all__ = [
     "DisconnectedError",
     "DriverEntry",
     "FocusError",
+    "FoundFrame",
+    "FrameSource",
     "LicenceError",
     "Microscope",
     "MicroscopeError",

@@ -7,9 +7,11 @@ A driver of an instrument that lacks some of the functions derives from :class:`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import NoReturn, Protocol, runtime_checkable
 
 import numpy as np
@@ -84,6 +86,45 @@ class AcquiredFrame:
     position_y_mm: float | None
     scan_rotation_deg: float | None
     acquired_at: datetime
+
+
+@dataclass(frozen=True)
+class FoundFrame:
+    """A file that other software saved, complete, and what it says of itself.
+
+    Attributes
+    ----------
+    path
+        Under the folder, POSIX style.
+    problem
+        Why it cannot be read, where it is complete by its size for long and cannot.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+    acquired_at: datetime
+    sample_id: str
+    sample_name: str
+    acquisition: Acquisition
+    position_x_mm: float | None = None
+    position_y_mm: float | None = None
+    scan_rotation_deg: float | None = None
+    problem: str | None = None
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """What a driver has besides that takes no frames itself but finds those that other software saves."""
+
+    @property
+    def folder(self) -> Path:
+        """Under which the frames lie."""
+        ...
+
+    def found(self, known: Mapping[str, int], limit: int = 50) -> list[FoundFrame]:
+        """Complete files not yet told of, oldest first; ``known`` are those that earlier processes told of."""
+        ...
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from drivers.errors import MicroscopeError
 GROUP: Final = "labsem.drivers"
 BUILT_IN: Final = {
     "virtual": "drivers.virtual:VirtualMicroscope",
+    "folder": "drivers.folder:FolderMicroscope",
     "phenom": "drivers.phenom:PhenomMicroscope",
 }
 

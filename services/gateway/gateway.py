@@ -27,14 +27,17 @@ from schemas.settings import Settings
 from services.gateway.acts import ActsClient, UnclearActError, target_of
 from services.gateway.frames import FrameShelf
 from services.gateway.plan import AcquisitionPlan, PlannedFrame
+from services.gateway.watching import WatchedShelf, watched_shelf
 
 log = structlog.get_logger(__name__)
 
 CLAIM_EVERY_S = 2.0
+LOOK_EVERY_S = 1.0
 STATUS_EVERY_S = 60.0
 PRUNE_EVERY_S = 86_400.0
 RECONNECT_EVERY_S = 5.0
 MOVE_TIMEOUT_S = 120.0
+ACTIVATE_TIMEOUT_S = 300.0
 SCAN_TIMEOUT_FACTOR, SCAN_TIMEOUT_EXTRA_S = 3.0, 60.0
 DWELL_USUAL_NS = 1000.0
 """Assumed of an instrument that does not tell it."""
@@ -68,7 +71,7 @@ class Gateway:
         self._wake = threading.Event()
         self._state = InstrumentState.FAULT
         self._detail = "not connected"
-        self._status_at_s = self._claim_at_s = self._plan_at_s = self._connect_at_s = 0.0
+        self._status_at_s = self._claim_at_s = self._plan_at_s = self._connect_at_s = self._look_at_s = 0.0
         self._prune_at_s = -PRUNE_EVERY_S
         self._settled_before = False
         self._plan_focus_mm: float | None = None
@@ -102,17 +105,12 @@ class Gateway:
         with ExitStack() as stack:
             self._store = stack.enter_context(Store.open(url, lock=True, upgrade="always"))
             kept = StoreJournal(self._store, self._stream)
-            self._shelf = FrameShelf(
-                self._store,
-                self._stream,
-                folder=self._settings.image_roots.get(own.image_root, self._settings.data_dir / "images"),
-                image_root=own.image_root,
-                instrument_id=own.instrument_id,
-                device=self._microscope.name,
-            )
+            self._watched = watched_shelf(self._store, self._stream, self._settings, self._microscope)
+            if self._watched is None:
+                self._shelf = self._own_shelf()
+                self._shelf.announce_orphans()
             self._publisher = stack.enter_context(Publisher(kept, own.events))
             server = stack.enter_context(RequestServer(own.requests, service=self._stream, journals=[kept]))
-            self._shelf.announce_orphans()
             stack.callback(self._microscope.close)
             self._connect(at_start=True)
             stack.enter_context(
@@ -151,6 +149,8 @@ class Gateway:
                 return False
             self._connect()
             return True
+        if self._watched is not None:
+            return self._announce_found(self._watched)
         if now_s >= self._claim_at_s:
             self._claim_at_s = now_s + CLAIM_EVERY_S
             act = self._claim()
@@ -163,6 +163,33 @@ class Gateway:
             self._claim_at_s = 0.0
             return True
         return False
+
+    def _own_shelf(self) -> FrameShelf:
+        own, settings = self._settings.instrument, self._settings
+        return FrameShelf(
+            self._store,
+            self._stream,
+            folder=settings.image_roots.get(own.image_root, settings.data_dir / "images"),
+            image_root=own.image_root,
+            instrument_id=own.instrument_id,
+            device=self._microscope.name,
+        )
+
+    def _announce_found(self, watched: WatchedShelf) -> bool:
+        """Announce files that other software has saved; whether there were some."""
+        now_s = time.monotonic()
+        if now_s < self._look_at_s:
+            return False
+        try:
+            announced = watched.announce_found()
+        except MicroscopeError as error:
+            self._fault(error)
+            return True
+        self._look_at_s = now_s + (0.0 if announced else LOOK_EVERY_S)
+        self.frames_done += len(announced)
+        if announced:
+            self._publisher.wake()
+        return bool(announced)
 
     def _told(self, _session: None, envelope: Envelope, name: str, payload: bytes) -> None:
         """Wake up for what may be claimed; events never do more."""
@@ -200,7 +227,7 @@ class Gateway:
         log.info("act_claimed", act_id=str(act.act_id), reasons=[reason.value for reason in act.reasons])
         before = self._shelf.event(act.frame_before) if act.frame_before is not None else None
         try:
-            state = self._microscope.state()
+            state = self._ready_state()
             target = target_of(act, before, state)
             check_target(self._microscope.name, self._microscope.capabilities(), target)
         except UnclearActError as error:
@@ -229,7 +256,7 @@ class Gateway:
             self._next_planned()
 
         try:
-            state = self._microscope.state()
+            state = self._ready_state()
         except MicroscopeError as error:
             failed(error)
             self._look_at(error)
@@ -265,6 +292,12 @@ class Gateway:
             return None
         self._restore_file.unlink(missing_ok=True)
         return frame
+
+    def _ready_state(self) -> MicroscopeState:
+        """Where the microscope stands, once frames can be taken."""
+        if not self._microscope.status().ready:
+            self._microscope.activate(ACTIVATE_TIMEOUT_S)
+        return self._microscope.state()
 
     def _scan_timeout_s(self) -> float:
         state, able = self._microscope.state(), self._microscope.capabilities()
@@ -309,7 +342,7 @@ class Gateway:
     def _look_at(self, error: MicroscopeError) -> None:
         """After an error: a fault where the microscope does not answer any more."""
         try:
-            self._microscope.state()
+            self._microscope.status()
         except MicroscopeError:
             self._fault(error)
 
@@ -320,7 +353,7 @@ class Gateway:
     def _connect(self, *, at_start: bool = False) -> None:
         try:
             self._microscope.connect(MOVE_TIMEOUT_S)
-            self._microscope.state()
+            self._microscope.status()
         except MicroscopeError as error:
             if at_start and not error.retryable:
                 raise

@@ -33,7 +33,7 @@ def test_the_virtual_microscope_needs_no_installed_metadata(installed):
 
 def test_an_unknown_name_is_refused_with_the_names_that_are_there(installed):
     installed(other="drivers.virtual:VirtualMicroscope")
-    with pytest.raises(UnknownDriverError, match="there are other, phenom, virtual"):
+    with pytest.raises(UnknownDriverError, match="there are folder, other, phenom, virtual"):
         load_driver("phenom-9000")
 
 
