@@ -38,6 +38,7 @@ OTHERS: dict[str, type[Schema]] = {
             requests.Samples,
             requests.History,
             requests.Frame,
+            requests.ReadFrame,
         )
     },
     "labsem.answer/1": requests.Answer,
@@ -47,6 +48,7 @@ OTHERS: dict[str, type[Schema]] = {
     "labsem.samples-answer/1": requests.SamplesAnswer,
     "labsem.history-answer/1": requests.HistoryAnswer,
     "labsem.frame-answer/1": requests.FrameAnswer,
+    "labsem.read-frame-answer/1": requests.ReadFrameAnswer,
 }
 """Everything else that crosses a boundary."""
 

@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from schemas.acts import Act, RescanParameters
 from schemas.base import Label, SampleId, Schema, SourceId, UtcTime
+from schemas.image import RelativePath
 from schemas.morphology import FrameMorphology, SampleMorphology, SampleState
 
 
@@ -196,6 +197,27 @@ class FrameAnswer(Schema):
     superseded_by: UUID | None = None
 
 
+FRAME_PART_BYTES = 2**20
+"""Most bytes of a frame's file in one answer."""
+
+
+class ReadFrame(Schema):
+    """A part of a frame's file, asked of the gateway that has it; answered :class:`ReadFrameAnswer`."""
+
+    request: Literal["read_frame"] = "read_frame"
+    image_root: SourceId
+    path: RelativePath
+    offset: int = Field(ge=0)
+    length: int = Field(default=FRAME_PART_BYTES, ge=1, le=FRAME_PART_BYTES)
+
+
+class ReadFrameAnswer(Schema):
+    """Bytes of the file from the offset, fewer than were asked for only at its end; and the size of it all."""
+
+    data_base64: str
+    size_bytes: int = Field(ge=0)
+
+
 Request = Annotated[
     Replay
     | Ping
@@ -208,7 +230,8 @@ Request = Annotated[
     | Cancel
     | Samples
     | History
-    | Frame,
+    | Frame
+    | ReadFrame,
     Field(discriminator="request"),
 ]
 REQUEST: TypeAdapter[
@@ -224,6 +247,7 @@ REQUEST: TypeAdapter[
     | Samples
     | History
     | Frame
+    | ReadFrame
 ] = TypeAdapter(Request)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -15,7 +16,8 @@ from labsem.store.tables import InboxRow
 from schemas.settings import Settings
 from services.daemon import recording
 from services.daemon.errors import TRANSIENT
-from services.daemon.places import frame_path, image_folder
+from services.daemon.fetching import FetchError, FrameFetcher
+from services.daemon.places import fetched_folder, frame_path, image_folder
 from services.daemon.process import WorkerGoneError, WorkerProcess
 from services.daemon.work import FrameBefore, FrameJob, FrameProblem, FrameResult, WorkerOptions
 from services.daemon.worker import RETRY
@@ -62,6 +64,7 @@ class Lane:
         self._settings = settings
         self._options = options
         self._committed = committed
+        self._fetcher = FrameFetcher(settings)
         self._stop = threading.Event()
         self._work = threading.Event()
         self._worker: WorkerProcess | None = None
@@ -148,17 +151,12 @@ class Lane:
             )
             self._reject(leased, problem)
             return
-        folder = image_folder(self._settings, leased.event.image_root)
-        if folder is None:
-            root = leased.event.image_root
-            problem = FrameProblem(
-                "unknown_root",
-                f"image root {root!r} of {leased.event.path} has no folder on this host",
-                f"set image_roots.{root} in the settings, restart labsem serve, then {RETRY}",
-            )
-            self._reject(leased, problem)
-            return
-        answer = self._analyse(leased, self._transaction(lambda: self._job(leased, str(folder))))
+        folder = self._folder(leased)
+        answer: FrameResult | FrameProblem | None
+        if isinstance(folder, FrameProblem):
+            answer = folder
+        else:
+            answer = self._analyse(leased, self._transaction(lambda: self._job(leased, str(folder))))
         if isinstance(answer, FrameResult):
             answer = self._store_result(leased, answer)
             if answer is None:
@@ -170,6 +168,24 @@ class Lane:
             self._transaction(lambda: self._release(leased, _RETRY_DELAY_S))
         else:
             self._reject(leased, answer)
+
+    def _folder(self, leased: Leased) -> Path | FrameProblem:
+        """Under which the frame's file lies: its image root's on this host, or that of what was fetched."""
+        folder = image_folder(self._settings, leased.event.image_root)
+        if folder is not None:
+            return folder
+        renewed = time.monotonic()
+
+        def renew() -> None:
+            nonlocal renewed
+            if time.monotonic() - renewed > self._settings.daemon.lease_s / 3:
+                self._transaction(lambda: self._renew(leased))
+                renewed = time.monotonic()
+
+        try:
+            return self._fetcher.fetch(leased.event, leased.stream, renew)
+        except FetchError as error:
+            return error.problem
 
     def _job(self, leased: Leased, folder: str) -> FrameJob:
         event = leased.event
@@ -188,8 +204,8 @@ class Lane:
 
     def _locate(self, before: recording.StoredFrame) -> FrameBefore | None:
         folder = image_folder(self._settings, before.image_root)
-        path = None if folder is None else frame_path(folder, before.path)
-        if path is None:
+        path = frame_path(folder or fetched_folder(self._settings, before.image_root), before.path)
+        if path is None or not path.is_file():
             return None
         return FrameBefore(str(path), before.acquisition, before.scan_rotation_deg)
 

@@ -11,12 +11,19 @@ from schemas.settings import Settings, SourceSettings
 def image_folder(settings: Settings, image_root: str) -> Path | None:
     """Folder of an image root on this host; None where the settings name none.
 
-    The root of the host's own instrument lies in ``data_dir/images`` where the settings say nothing else.
+    The root of the host's own instrument lies in ``data_dir/images`` where that is there and the settings say
+    nothing else.
     """
     folder = settings.image_roots.get(image_root)
     if folder is None and image_root == settings.instrument.image_root:
-        return settings.data_dir / "images"
+        own = settings.data_dir / "images"
+        return own if own.is_dir() else None
     return folder
+
+
+def fetched_folder(settings: Settings, image_root: str) -> Path:
+    """Where files of an image root without a folder on this host are kept once they were fetched."""
+    return settings.data_dir / "fetched" / image_root
 
 
 def frame_path(folder: Path, relative: str) -> Path | None:

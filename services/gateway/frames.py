@@ -40,7 +40,8 @@ class FrameShelf:
         self, store: Store, stream: str, *, folder: Path, image_root: str, instrument_id: str, device: str
     ) -> None:
         self._store, self._stream = store, stream
-        self._folder, self._image_root = folder, image_root
+        self.folder = folder
+        self._image_root = image_root
         self._instrument_id, self._device = instrument_id, device
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -60,7 +61,7 @@ class FrameShelf:
         """
         frame_id = uuid4()
         at = frame.acquired_at
-        path = self._folder / f"{at:%Y-%m-%d}" / f"{at:%H%M%S}-{frame_id.hex[:8]}_{sample_id}.tif"
+        path = self.folder / f"{at:%Y-%m-%d}" / f"{at:%H%M%S}-{frame_id.hex[:8]}_{sample_id}.tif"
         path.parent.mkdir(exist_ok=True)
         part = path.with_name(f".{path.name}.part")
         metadata = FrameMetadata(
@@ -82,7 +83,7 @@ class FrameShelf:
             sample_id=sample_id,
             instrument_id=self._instrument_id,
             image_root=self._image_root,
-            path=path.relative_to(self._folder).as_posix(),
+            path=path.relative_to(self.folder).as_posix(),
             size_bytes=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
             acquired_at=at,
@@ -104,12 +105,12 @@ class FrameShelf:
         with self._store.read() as session:
             known = files.known_paths(session, self._image_root)
         found: list[ImageAcquired] = []
-        for path in sorted(self._folder.rglob("*")):
+        for path in sorted(self.folder.rglob("*")):
             if path.name.startswith(".") and path.suffix in (".part", ".tmp"):
                 path.unlink(missing_ok=True)
             elif path.suffix == ".json" and not path.name.startswith("."):
                 self._without_frame(path)
-            elif path.suffix in FRAME_SUFFIXES and path.relative_to(self._folder).as_posix() not in known:
+            elif path.suffix in FRAME_SUFFIXES and path.relative_to(self.folder).as_posix() not in known:
                 event = self._from_sidecar(path)
                 if event is not None:
                     found.append(event)
@@ -150,7 +151,7 @@ class FrameShelf:
         return None
 
     def _from_sidecar(self, path: Path) -> ImageAcquired | None:
-        relative = path.relative_to(self._folder).as_posix()
+        relative = path.relative_to(self.folder).as_posix()
         try:
             event = ImageAcquired.read(sidecar_path(path).read_bytes())
         except (OSError, ValidationError) as error:
@@ -173,6 +174,6 @@ class FrameShelf:
             event = ImageAcquired.read(sidecar.read_bytes())
         except (OSError, ValidationError):
             return
-        if event.instrument_id == self._instrument_id and not (self._folder / event.path).exists():
+        if event.instrument_id == self._instrument_id and not (self.folder / event.path).exists():
             sidecar.unlink(missing_ok=True)
             log.info("unfinished_frame_removed", path=event.path)

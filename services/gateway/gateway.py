@@ -23,10 +23,12 @@ from labsem.streams import MemoryCursors, Publisher, RequestServer, StreamError,
 from labsem.streams.stored import StoreJournal
 from schemas.acts import Act, ActChanged, ActState, InstrumentState, InstrumentStatus
 from schemas.envelope import Envelope
+from schemas.requests import ReadFrame
 from schemas.settings import Settings
 from services.gateway.acts import ActsClient, UnclearActError, target_of
 from services.gateway.frames import FrameShelf
 from services.gateway.plan import AcquisitionPlan, PlannedFrame
+from services.gateway.reading import FrameReader
 from services.gateway.watching import WatchedShelf, watched_shelf
 
 log = structlog.get_logger(__name__)
@@ -109,8 +111,16 @@ class Gateway:
             if self._watched is None:
                 self._shelf = self._own_shelf()
                 self._shelf.announce_orphans()
+            folder = self._shelf.folder if self._watched is None else self._watched.folder
             self._publisher = stack.enter_context(Publisher(kept, own.events))
-            server = stack.enter_context(RequestServer(own.requests, service=self._stream, journals=[kept]))
+            server = stack.enter_context(
+                RequestServer(
+                    own.requests,
+                    service=self._stream,
+                    journals=[kept],
+                    handlers={ReadFrame: FrameReader(folder, own.image_root)},
+                )
+            )
             stack.callback(self._microscope.close)
             self._connect(at_start=True)
             stack.enter_context(

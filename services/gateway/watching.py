@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from uuid import uuid4
 
 import structlog
@@ -39,6 +40,11 @@ class WatchedShelf:
             )
         with store.read() as session:
             self._known = files.known_sizes(session, own.image_root)
+
+    @property
+    def folder(self) -> Path:
+        """The image root's folder."""
+        return self._source.folder
 
     def announce_found(self) -> list[ImageAcquired]:
         """Announce what has been completed since the last time.
