@@ -165,9 +165,11 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             area="image roots",
             what=name,
-            state="ok" if known else ("failed" if configured else "warning"),
-            detail=f"{folder}" if known else f"{folder} does not exist",
-            remedy="" if known else f"make the folder, mount the share, or set image_roots.{name}",
+            state="failed" if configured and not known else "ok",
+            detail=_where(folder, known=known),
+            remedy=f"make the folder, mount the share, or correct image_roots.{name}"
+            if configured and not known
+            else "",
         )
     place = _existing(settings.data_dir)
     free = shutil.disk_usage(place).free
@@ -178,6 +180,12 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         detail=f"{free / 2**30:.1f} GiB free",
         remedy="" if free >= DISK_WARNING_BYTES else "free some space: a frame takes a few MiB",
     )
+
+
+def _where(folder: Path | None, *, known: bool) -> str:
+    if folder is None:
+        return "no folder on this host: frames are fetched from their gateway"
+    return str(folder) if known else f"{folder} does not exist"
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
