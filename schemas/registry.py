@@ -39,6 +39,9 @@ OTHERS: dict[str, type[Schema]] = {
             requests.History,
             requests.Frame,
             requests.ReadFrame,
+            requests.Hold,
+            requests.Release,
+            requests.Stop,
         )
     },
     "labsem.answer/1": requests.Answer,
@@ -49,6 +52,7 @@ OTHERS: dict[str, type[Schema]] = {
     "labsem.history-answer/1": requests.HistoryAnswer,
     "labsem.frame-answer/1": requests.FrameAnswer,
     "labsem.read-frame-answer/1": requests.ReadFrameAnswer,
+    "labsem.instrument-answer/1": requests.InstrumentAnswer,
 }
 """Everything else that crosses a boundary."""
 

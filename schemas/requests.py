@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 
-from schemas.acts import Act, RescanParameters
+from schemas.acts import Act, InstrumentStatus, RescanParameters
 from schemas.base import Label, SampleId, Schema, SourceId, UtcTime
 from schemas.image import RelativePath
 from schemas.morphology import FrameMorphology, SampleMorphology, SampleState
@@ -218,6 +218,34 @@ class ReadFrameAnswer(Schema):
     size_bytes: int = Field(ge=0)
 
 
+class Hold(Schema):
+    """A person takes the instrument; asked of its gateway, answered :class:`InstrumentAnswer`."""
+
+    request: Literal["hold"] = "hold"
+    by: str = Field(min_length=1, max_length=100)
+    for_s: float | None = Field(default=None, gt=0, description="then it is given back by itself")
+
+
+class Release(Schema):
+    """A person gives the instrument back."""
+
+    request: Literal["release"] = "release"
+    by: str = Field(min_length=1, max_length=100)
+
+
+class Stop(Schema):
+    """Cancels the scan, blanks the beam, and holds the instrument."""
+
+    request: Literal["stop"] = "stop"
+    by: str = Field(min_length=1, max_length=100)
+
+
+class InstrumentAnswer(Schema):
+    """The instrument's status after the request."""
+
+    status: InstrumentStatus
+
+
 Request = Annotated[
     Replay
     | Ping
@@ -231,7 +259,10 @@ Request = Annotated[
     | Samples
     | History
     | Frame
-    | ReadFrame,
+    | ReadFrame
+    | Hold
+    | Release
+    | Stop,
     Field(discriminator="request"),
 ]
 REQUEST: TypeAdapter[
@@ -248,6 +279,9 @@ REQUEST: TypeAdapter[
     | History
     | Frame
     | ReadFrame
+    | Hold
+    | Release
+    | Stop
 ] = TypeAdapter(Request)
 
 

@@ -1,4 +1,4 @@
-"""``labsem demo``, ``serve``, ``instrument`` and ``planner``: the closed loop's processes."""
+"""``labsem demo``, ``serve`` and ``planner``: the closed loop's processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("demo")(demo)
     app.command("serve")(serve)
-    app.command("instrument")(instrument)
     app.command("planner")(planner)
 
 
@@ -63,29 +62,6 @@ def serve() -> None:
     found = settings()
     configure_logging(found)
     raise typer.Exit(run(found))
-
-
-def instrument(
-    driver: Annotated[str | None, typer.Option(help="Kind of microscope; default: the settings'.")] = None,
-    frames: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Acquire so many frames of a demonstration plan (virtual only), then go on answering."
-        ),
-    ] = 0,
-    seed: Annotated[int | None, typer.Option(help="Of the virtual microscope's powder.")] = None,
-) -> None:
-    """Run one instrument's gateway until it is stopped: it acquires, publishes, and does the rescans it claims."""
-    from services.gateway import demo_plan, run_gateway
-    from services.logs import configure_logging
-
-    found = settings()
-    configure_logging(found)
-    kind = driver or found.instrument.driver
-    if frames and kind != "virtual":
-        raise typer.BadParameter("--frames is for the virtual microscope; others answer rescans")
-    plan = demo_plan(frames, 7 if seed is None else seed) if frames else None
-    run_gateway(found, stop_on_signals(), driver=kind, plan=plan, seed=seed)
 
 
 def planner(

@@ -17,6 +17,7 @@ from services.cli import (
     evaluation,
     folds,
     foreign,
+    instrument,
     loop,
     models,
     records,
@@ -74,6 +75,7 @@ def options(
 
 for _module in (
     loop,
+    instrument,
     analysis,
     records,
     rescans,

@@ -15,17 +15,18 @@ import structlog
 from pydantic import ValidationError
 
 from drivers.base import AcquiredFrame, Microscope, MicroscopeState
-from drivers.errors import MicroscopeError
+from drivers.errors import MicroscopeError, StoppedError
 from drivers.targets import Target, check_target, go_to, restore
 from labsem.frames import write_atomically
 from labsem.store import Store, journal
 from labsem.streams import MemoryCursors, Publisher, RequestServer, StreamError, Subscriber
 from labsem.streams.stored import StoreJournal
-from schemas.acts import Act, ActChanged, ActState, InstrumentState, InstrumentStatus
+from schemas.acts import Act, ActChanged, ActState, InstrumentState
 from schemas.envelope import Envelope
 from schemas.requests import ReadFrame
 from schemas.settings import Settings
 from services.gateway.acts import ActsClient, UnclearActError, target_of
+from services.gateway.desk import Desk
 from services.gateway.frames import FrameShelf
 from services.gateway.plan import AcquisitionPlan, PlannedFrame
 from services.gateway.reading import FrameReader
@@ -34,8 +35,6 @@ from services.gateway.watching import WatchedShelf, watched_shelf
 log = structlog.get_logger(__name__)
 
 CLAIM_EVERY_S = 2.0
-LOOK_EVERY_S = 1.0
-STATUS_EVERY_S = 60.0
 PRUNE_EVERY_S = 86_400.0
 RECONNECT_EVERY_S = 5.0
 MOVE_TIMEOUT_S = 120.0
@@ -71,9 +70,8 @@ class Gateway:
         self._acts = ActsClient(own.daemon_requests, own.instrument_id)
         self._restore_file = settings.data_dir / f"gateway-{own.instrument_id}.restore.json"
         self._wake = threading.Event()
-        self._state = InstrumentState.FAULT
-        self._detail = "not connected"
-        self._status_at_s = self._claim_at_s = self._plan_at_s = self._connect_at_s = self._look_at_s = 0.0
+        self._desk = Desk(own.instrument_id, microscope, settings.data_dir, wake=self._wake.set)
+        self._claim_at_s = self._plan_at_s = self._connect_at_s = 0.0
         self._prune_at_s = -PRUNE_EVERY_S
         self._settled_before = False
         self._plan_focus_mm: float | None = None
@@ -118,9 +116,10 @@ class Gateway:
                     own.requests,
                     service=self._stream,
                     journals=[kept],
-                    handlers={ReadFrame: FrameReader(folder, own.image_root)},
+                    handlers={ReadFrame: FrameReader(folder, own.image_root), **self._desk.handlers()},
                 )
             )
+            self._desk.open(self._store, self._stream, self._publisher.wake)
             stack.callback(self._microscope.close)
             self._connect(at_start=True)
             stack.enter_context(
@@ -150,15 +149,16 @@ class Gateway:
     def _step(self) -> bool:
         """Do one thing; whether there was one."""
         now_s = time.monotonic()
-        if now_s - self._status_at_s > STATUS_EVERY_S:
-            self._publish_status()
+        self._desk.tell_now_and_then()
         if now_s - self._prune_at_s > PRUNE_EVERY_S:
             self._prune()
-        if self._state is InstrumentState.FAULT:
+        if self._desk.state is InstrumentState.FAULT:
             if now_s < self._connect_at_s:
                 return False
             self._connect()
             return True
+        if self._held():
+            return False
         if self._watched is not None:
             return self._announce_found(self._watched)
         if now_s >= self._claim_at_s:
@@ -174,6 +174,18 @@ class Gateway:
             return True
         return False
 
+    def _held(self) -> bool:
+        """Whether a person has the instrument; what was noted of it before counts no more afterwards."""
+        hold = self._desk.wanted
+        if hold is not None:
+            self._desk.change(InstrumentState.HELD)
+            self._restore_file.unlink(missing_ok=True)
+            self._plan_focus_mm = None
+            return True
+        if self._desk.state in (InstrumentState.HELD, InstrumentState.HOLD_REQUESTED):
+            self._desk.change(InstrumentState.AVAILABLE)
+        return False
+
     def _own_shelf(self) -> FrameShelf:
         own, settings = self._settings.instrument, self._settings
         return FrameShelf(
@@ -187,18 +199,13 @@ class Gateway:
 
     def _announce_found(self, watched: WatchedShelf) -> bool:
         """Announce files that other software has saved; whether there were some."""
-        now_s = time.monotonic()
-        if now_s < self._look_at_s:
-            return False
         try:
             announced = watched.announce_found()
         except MicroscopeError as error:
             self._fault(error)
             return True
-        self._look_at_s = now_s + (0.0 if announced else LOOK_EVERY_S)
         self.frames_done += len(announced)
-        if announced:
-            self._publisher.wake()
+        self._publisher.wake()
         return bool(announced)
 
     def _told(self, _session: None, envelope: Envelope, name: str, payload: bytes) -> None:
@@ -257,6 +264,9 @@ class Gateway:
 
     def _acquire_planned(self, planned: PlannedFrame) -> None:
         def failed(error: MicroscopeError | OSError) -> None:
+            if isinstance(error, StoppedError):
+                log.info("planned_frame_stopped", sample_id=planned.sample_id)
+                return
             self._tries += 1
             again = isinstance(error, OSError) or error.retryable
             if again and self._tries < PLANNED_TRIES:
@@ -298,7 +308,8 @@ class Gateway:
         except MicroscopeError as error:
             failed(error)
             self._look_at(error)
-            self._put_back()
+            if self._desk.wanted is None:
+                self._put_back()
             return None
         self._restore_file.unlink(missing_ok=True)
         return frame
@@ -336,7 +347,7 @@ class Gateway:
 
     def _put_back(self) -> None:
         """Restore what was noted before the last target, where that is still to be done."""
-        if self._state is InstrumentState.FAULT or not self._restore_file.exists():
+        if self._desk.state is InstrumentState.FAULT or not self._restore_file.exists():
             return
         try:
             noted: dict[str, Any] = json.loads(self._restore_file.read_bytes())
@@ -358,7 +369,7 @@ class Gateway:
 
     def _fault(self, error: MicroscopeError) -> None:
         self._connect_at_s = time.monotonic() + RECONNECT_EVERY_S
-        self._change(InstrumentState.FAULT, str(error))
+        self._desk.change(InstrumentState.FAULT, str(error))
 
     def _connect(self, *, at_start: bool = False) -> None:
         try:
@@ -370,13 +381,11 @@ class Gateway:
             log.warning("connect_failed", error=str(error), again_in_s=RECONNECT_EVERY_S)
             self._fault(error)
             return
-        self._change(InstrumentState.AVAILABLE, "")
-        self._put_back()
-
-    def _change(self, state: InstrumentState, detail: str) -> None:
-        if (state, detail) != (self._state, self._detail):
-            self._state, self._detail = state, detail
-            self._publish_status()
+        if self._desk.wanted is None:
+            self._desk.change(InstrumentState.AVAILABLE)
+            self._put_back()
+        else:
+            self._held()
 
     def _prune(self) -> None:
         self._prune_at_s = time.monotonic()
@@ -385,16 +394,3 @@ class Gateway:
             removed = journal.prune(session, self._stream, older_than_s=days * 86_400)
         if removed:
             log.info("journal_pruned", messages=removed, days=days)
-
-    def _publish_status(self) -> None:
-        self._status_at_s = time.monotonic()
-        status = InstrumentStatus(
-            instrument_id=self._settings.instrument.instrument_id,
-            state=self._state,
-            driver=self._microscope.name,
-            capabilities=self._microscope.capabilities(),
-            detail=self._detail,
-        )
-        with self._store.write() as session:
-            journal.append(session, self._stream, status)
-        self._publisher.wake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +15,8 @@ from schemas.image import ImageAcquired
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S = 1.0
 
 
 class WatchedShelf:
@@ -38,6 +41,7 @@ class WatchedShelf:
                 "watch",
                 f"image_roots.{own.image_root} is {mapped}, but {source.folder} is watched; make them the same folder",
             )
+        self._look_at_s = 0.0
         with store.read() as session:
             self._known = files.known_sizes(session, own.image_root)
 
@@ -47,15 +51,19 @@ class WatchedShelf:
         return self._source.folder
 
     def announce_found(self) -> list[ImageAcquired]:
-        """Announce what has been completed since the last time.
+        """Announce what has been completed since the last time; soon after one that found nothing, look at nothing.
 
         Raises
         ------
         MicroscopeError
             Where the folder cannot be read.
         """
+        now_s = time.monotonic()
+        if now_s < self._look_at_s:
+            return []
         complete = self._source.found(self._known)
         if not complete:
+            self._look_at_s = now_s + LOOK_EVERY_S
             return []
         events = [(found, self._event(found)) for found in complete]
         with self._store.write() as session:
