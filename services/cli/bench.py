@@ -103,6 +103,33 @@ def bench_throughput(
         _show_throughput(result)
 
 
+@bench.command("registration")
+def bench_registration(
+    pairs: Annotated[int, typer.Option(min=1, help="Of one place, and as many of different places.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of powders, places and errors.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Register simulated pairs with stage errors, other field widths and turned scans."""
+    from labsem.bench.registration import WITHIN_PX
+    from labsem.bench.registration import bench_registration as measure
+
+    quiet_logging()
+    with progress_bar("registering") as update:
+        result = measure(pairs, seed, progress=lambda done, total: update(done, total))
+    if as_json:
+        print_json(result)
+        return
+    lines = {
+        "pairs of one place": result.pairs,
+        "called clear": result.clear,
+        f"of those within {WITHIN_PX:g} px": result.within,
+        "worst error of those, px": result.worst_error_px,
+        "pairs of different places called clear": result.false_clear,
+    }
+    title = f"simulator {result.simulator_version}, seed {result.seed}"
+    stdout().print(table(title, ("figure", "value"), lines.items(), right=("value",)))
+
+
 def _bench_segment(
     report: Report,
     models: ModelSettings,

@@ -14,7 +14,7 @@ from schemas.acts import ActOutcome, RescanReason
 from schemas.morphology import FrameMorphology
 
 COMPARABLE_OVERLAP = 0.5
-"""Under this share of the field the two frames show different places."""
+"""Under this share of the smaller field the two frames show different places."""
 
 SUPERSEDING_OVERLAP = 0.95
 SUPERSEDING_PIXEL_TOLERANCE = 1.01
@@ -55,7 +55,7 @@ def compare(
     comparable = (
         registration is not None
         and registration.clear
-        and registration.overlap_fraction >= COMPARABLE_OVERLAP
+        and registration.smaller_overlap_fraction >= COMPARABLE_OVERLAP
     )
     areas: tuple[Rectangle | None, Rectangle | None] = (None, None)
     if comparable and registration is not None:
@@ -114,7 +114,7 @@ def _in_words(registration: Registration | None, comparable: bool) -> str:
         return "not compared: scale, field width or file of the frame before do not allow it"
     if not registration.clear:
         return f"not compared: it is not clear that both show one place (correlation {registration.correlation:.2f})"
-    share = f"{registration.overlap_fraction:.0%} of the field"
+    share = f"{registration.smaller_overlap_fraction:.0%} of the smaller field"
     if not comparable:
         return f"not compared: both show only {share}"
     return f"compared on {share}, shifted by {registration.shift_um:.2g} um"

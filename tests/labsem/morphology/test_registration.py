@@ -76,8 +76,38 @@ def test_rotation_of_the_scan_is_taken_out() -> None:
     assert found.shift_um < 0.3
 
 
+@pytest.mark.parametrize(("dy", "dx"), [(0, 0), (24, -33)])
+def test_a_closer_look_is_found_in_the_wider_one_and_back(dy: int, dx: int) -> None:
+    scene = np.kron(particles(6, 700), np.ones((2, 2)))
+    wide = gaussian_filter(scene, 1.0)[:960, :1280].reshape(480, 2, 640, 2).mean((1, 3))
+    near = scene[240 + 2 * dy : 720 + 2 * dy, 320 + 2 * dx : 960 + 2 * dx]
+    noise = np.random.default_rng(3)
+    wide, near = wide + noise.normal(0, 8, wide.shape), near + noise.normal(0, 8, near.shape)
+    found = register_frames(wide, near, 100.0, 50.0)
+    assert found is not None
+    assert found.clear
+    assert (found.shift_y_px, found.shift_x_px) == pytest.approx((dy, dx), abs=1.0)
+    assert found.overlap_fraction == pytest.approx(0.25, abs=0.01)
+    assert found.smaller_overlap_fraction > 0.98
+    before, after = found.common_area(wide.shape, near.shape)
+    assert before == pytest.approx((160 + dx, 120 + dy, 480 + dx, 360 + dy), abs=1.5)
+    assert after == pytest.approx((0, 0, 640, 480), abs=3)
+    back = register_frames(near, wide, 50.0, 100.0)
+    assert back is not None
+    assert (back.shift_y_px, back.shift_x_px) == pytest.approx((-2 * dy, -2 * dx), abs=2.0)
+    assert back.overlap_fraction > 0.98
+
+
 def test_other_fields_are_not_registered() -> None:
-    assert register_frames(np.zeros((48, 64)), np.zeros((48, 64)), 100.0, 50.0) is None
+    assert register_frames(np.zeros((48, 64)), np.zeros((48, 64)), 100.0, 40.0) is None
+
+
+def test_the_common_area_of_turned_frames_lies_in_both() -> None:
+    turned = Registration(0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.5, rotation_deg=5.0)
+    before, after = turned.common_area((480, 640), (480, 640))
+    assert 560 < before.x1 - before.x0 < 640
+    assert 400 < before.y1 - before.y0 < 480
+    assert after == pytest.approx(before)
 
 
 def test_empty_frames_are_not_clear() -> None:
@@ -99,7 +129,7 @@ def test_common_area_shows_the_same_points_in_both_frames() -> None:
 
 
 def test_common_area_in_pixels_of_each_frame() -> None:
-    exact = Registration(20.0, 0.0, 2.0, 0.9, 1.0)
+    exact = Registration(20.0, 0.0, 2.0, 0.9, 0.9, 1.0, 0.5, scale=0.5)
     before, after = exact.common_area((480, 640), (960, 1280))
     assert before == (20, 0, 640, 480)
     assert after == (0, 0, 1240, 960)
