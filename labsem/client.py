@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
 
+from labsem.acting import Acting, uuid_of
 from labsem.streams import (
     CursorFileError,
     EndpointError,
@@ -38,9 +39,10 @@ from labsem.streams.clock import SKEW_LIMIT_S, clock_skew_s
 from labsem.streams.follower import Follower
 from labsem.streams.waiting import WaitTimeoutError, wait_until_settled
 from schemas import requests as requests_
-from schemas.acts import Act, ActKind, RescanParameters
+from schemas.acts import Act, ActKind
 from schemas.base import Schema, utc_now
 from schemas.morphology import FrameMorphology, SampleMorphology
+from schemas.plans import Plan
 from schemas.requests import FrameAnswer, HistoryAnswer, SamplesAnswer
 
 __all__ = [
@@ -72,7 +74,7 @@ class ServiceStatus:
     clock_skew_s: float
 
 
-class Labsem:
+class Labsem(Acting):
     """The analysis daemon, seen from a planner.
 
     Constructing it connects nothing.
@@ -104,7 +106,7 @@ class Labsem:
     ) -> None:
         self.events = events
         self.requests = requests
-        self._client = RequestClient(requests, timeout_s=timeout_s, attempts=attempts)
+        super().__init__(RequestClient(requests, timeout_s=timeout_s, attempts=attempts))
         self._cursors = SqliteCursors(":memory:" if cursor_file is None else cursor_file)
         self._followers: list[Follower] = []
 
@@ -249,77 +251,61 @@ class Labsem:
 
     def frame(self, frame_id: UUID | str) -> FrameAnswer:
         """One frame's current analysis and where its file lies; raises as :meth:`history`."""
-        return self._client.ask(requests_.Frame(frame_id=_uuid(frame_id)), FrameAnswer)
+        return self._client.ask(requests_.Frame(frame_id=uuid_of(frame_id)), FrameAnswer)
 
     def rescans(self, sample_id: str) -> tuple[Act, ...]:
         """A sample's rescans with their outcomes; raises as :meth:`history`."""
         return tuple(act for act in self.history(sample_id, limit=1).acts if act.kind is ActKind.RESCAN)
 
-    def request_rescan(
+    def measure(
         self,
-        frame_id: UUID | str,
-        parameters: RescanParameters | None = None,
+        sample_id: str,
+        instrument_id: str,
+        plan: Plan,
         *,
         labels: Iterable[str] = (),
+        timeout_s: float = 3600.0,
         request_id: UUID | None = None,
-        requested_by: Literal["planner", "person"] = "planner",
-    ) -> Act:
-        """Ask for a rescan of a frame's place.
+    ) -> SampleMorphology:
+        """Have a sample measured and wait until it is known: all frames analysed, all its acts ended.
 
-        Parameters
-        ----------
-        frame_id
-            The frame whose place is meant.
-        parameters
-            What to change; what is None stays as that frame had it.
-        labels
-            Found again on every summary that follows.
-        request_id
-            The same id asked again gives the same act; by default a new one.
-        requested_by
-            Who wants it.
+        Gateway and daemon may restart meanwhile.
+
+        Returns
+        -------
+        SampleMorphology
+            Settled. Whether the plan was done to its end, its acts tell (:meth:`history`).
 
         Raises
         ------
-        RequestRefusedError
-            ``not_found``, ``conflict``, or ``refused`` with the reason.
-        ServiceUnavailableError
-            Where the daemon does not answer.
+        WaitTimeoutError
+            Where it does not settle in time; it goes on being measured.
+        RequestRefusedError, ServiceUnavailableError
+            As :meth:`request_acquisition`.
         """
-        return self._act(
-            requests_.RequestRescan(
-                request_id=request_id or uuid4(),
-                frame_id=_uuid(frame_id),
-                parameters=parameters or RescanParameters(),
-                requested_by=requested_by,
-                labels=tuple(labels),
-            )
-        )
+        self.request_acquisition(sample_id, instrument_id, plan, labels=labels, request_id=request_id)
+        return self.wait(sample_id, timeout_s)
 
-    async def await_rescan(
+    async def await_measurement(
         self,
-        frame_id: UUID | str,
-        parameters: RescanParameters | None = None,
+        sample_id: str,
+        instrument_id: str,
+        plan: Plan,
         *,
         labels: Iterable[str] = (),
+        timeout_s: float = 3600.0,
         request_id: UUID | None = None,
-    ) -> Act:
-        """As :meth:`request_rescan`, for asyncio."""
-        return await asyncio.to_thread(
-            self.request_rescan, frame_id, parameters, labels=labels, request_id=request_id
+    ) -> SampleMorphology:
+        """As :meth:`measure`, for asyncio; it may be cancelled, which does not cancel the acquisition."""
+        await asyncio.to_thread(
+            self.request_acquisition,
+            sample_id,
+            instrument_id,
+            plan,
+            labels=labels,
+            request_id=request_id,
         )
-
-    def approve(self, act_id: UUID | str) -> Act:
-        """Approve a requested act; raises as :meth:`request_rescan`."""
-        return self._act(requests_.Approve(act_id=_uuid(act_id)))
-
-    def deny(self, act_id: UUID | str, reason: str = "") -> Act:
-        """Deny a requested act; raises as :meth:`request_rescan`."""
-        return self._act(requests_.Deny(act_id=_uuid(act_id), reason=reason))
-
-    def cancel(self, act_id: UUID | str, reason: str = "") -> Act:
-        """Cancel an act that does not run yet; raises as :meth:`request_rescan`."""
-        return self._act(requests_.Cancel(act_id=_uuid(act_id), reason=reason))
+        return await self.await_sample(sample_id, timeout_s)
 
     def ping(self) -> ServiceStatus:
         """Ask who is there; a clock that differs by more than 2 s is logged as a warning.
@@ -336,10 +322,6 @@ class Labsem:
             log.warning("clocks differ", service=pong.service, clock_skew_s=round(skew_s, 3))
         return ServiceStatus(pong.service, pong.version, pong.epochs, skew_s)
 
-    def _act(self, request: Schema) -> Act:
-        (act,) = self._client.ask(request, requests_.ActsAnswer).acts
-        return act
-
 
 async def _asynchronous(follower: Follower, timeout_s: float | None) -> AsyncGenerator[Schema, None]:
     last = time.monotonic()
@@ -352,7 +334,3 @@ async def _asynchronous(follower: Follower, timeout_s: float | None) -> AsyncGen
                 last = time.monotonic()
     finally:
         await asyncio.to_thread(follower.close)
-
-
-def _uuid(value: UUID | str) -> UUID:
-    return value if isinstance(value, UUID) else UUID(value)

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from schemas.base import Label, SampleId, Schema, SourceId, UtcTime
+from schemas.plans import Plan
 
 
 class ActKind(StrEnum):
@@ -84,6 +85,7 @@ class Act(Schema):
     revision: int = Field(ge=1)
     reasons: tuple[RescanReason, ...] = ()
     parameters: RescanParameters = RescanParameters()
+    plan: Plan | None = Field(default=None, description="of an acquisition")
     requested_by: Literal["policy", "planner", "person"] = "policy"
     frame_before: UUID | None = None
     frame_after: UUID | None = None

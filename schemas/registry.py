@@ -32,6 +32,7 @@ OTHERS: dict[str, type[Schema]] = {
             requests.Report,
             requests.Held,
             requests.RequestRescan,
+            requests.RequestAcquisition,
             requests.Approve,
             requests.Deny,
             requests.Cancel,

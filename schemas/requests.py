@@ -16,6 +16,7 @@ from schemas.acts import Act, InstrumentStatus, RescanParameters
 from schemas.base import Label, SampleId, Schema, SourceId, UtcTime
 from schemas.image import RelativePath
 from schemas.morphology import FrameMorphology, SampleMorphology, SampleState
+from schemas.plans import Plan
 
 
 class Replay(Schema):
@@ -102,6 +103,19 @@ class RequestRescan(Schema):
     labels: tuple[Label, ...] = Field(default=(), max_length=16)
 
 
+class RequestAcquisition(Schema):
+    """A planner's or a person's plan of frames of one sample."""
+
+    request: Literal["request_acquisition"] = "request_acquisition"
+    request_id: UUID = Field(description="made by the asker: the same id gives the same act")
+    sample_id: SampleId
+    sample_name: str | None = Field(default=None, max_length=200)
+    instrument_id: SourceId
+    plan: Plan
+    requested_by: Literal["planner", "person"] = "planner"
+    labels: tuple[Label, ...] = Field(default=(), max_length=16)
+
+
 class Approve(Schema):
     """Moves a requested act to approved."""
 
@@ -118,7 +132,7 @@ class Deny(Schema):
 
 
 class Cancel(Schema):
-    """Moves an act that is not yet running to cancelled."""
+    """Moves an act to cancelled: a rescan that is not yet running, or an acquisition before its last frame."""
 
     request: Literal["cancel"] = "cancel"
     act_id: UUID
@@ -253,6 +267,7 @@ Request = Annotated[
     | Report
     | Held
     | RequestRescan
+    | RequestAcquisition
     | Approve
     | Deny
     | Cancel
@@ -272,6 +287,7 @@ REQUEST: TypeAdapter[
     | Report
     | Held
     | RequestRescan
+    | RequestAcquisition
     | Approve
     | Deny
     | Cancel

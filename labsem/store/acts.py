@@ -10,7 +10,7 @@ from typing import Literal, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, case, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from labsem.store import clock, instruments, journal
 from labsem.store.errors import ConflictError, NotFoundError
@@ -23,10 +23,12 @@ from schemas.acts import (
     ActKind,
     ActOutcome,
     ActState,
+    InstrumentState,
     RescanParameters,
     RescanReason,
 )
 from schemas.image import ImageAcquired
+from schemas.plans import Plan
 
 Requester = Literal["policy", "planner", "person"]
 
@@ -73,7 +75,7 @@ def approve(session: Session, act_id: UUID) -> Act:
     row = _locked(session, act_id)
     state = ActState(row.state)
     if state is ActState.REQUESTED:
-        return _move(session, row, ActState.APPROVED)
+        return move(session, row, ActState.APPROVED)
     if state in OPEN_STATES or state is ActState.RESOLVED:
         return to_schema(row)
     raise _conflict(row, "approved")
@@ -92,11 +94,13 @@ def deny(session: Session, act_id: UUID, reason: str = "") -> Act:
         return to_schema(row)
     if row.state != ActState.REQUESTED.value:
         raise _conflict(row, "denied", "; cancel one that was approved")
-    return _move(session, row, ActState.DENIED, failure=reason or "denied")
+    return move(session, row, ActState.DENIED, failure=reason or "denied")
 
 
 def cancel(session: Session, act_id: UUID, reason: str = "") -> Act:
-    """Take back an act that is not yet running; of one that was cancelled before, nothing changes.
+    """Take back an act that is not yet running, or a running acquisition: its gateway takes no further frame.
+
+    Of one that was cancelled before, nothing changes.
 
     Raises
     ------
@@ -106,16 +110,20 @@ def cancel(session: Session, act_id: UUID, reason: str = "") -> Act:
     row = _locked(session, act_id)
     if row.state == ActState.CANCELLED.value:
         return to_schema(row)
-    if ActState(row.state) not in {ActState.REQUESTED, ActState.APPROVED}:
+    allowed = {ActState.REQUESTED, ActState.APPROVED}
+    if row.kind == ActKind.ACQUISITION.value:
+        allowed.add(ActState.RUNNING)
+    if ActState(row.state) not in allowed:
         raise _conflict(row, "cancelled")
-    return _move(session, row, ActState.CANCELLED, failure=reason or "cancelled")
+    return move(session, row, ActState.CANCELLED, failure=reason or "cancelled")
 
 
 def claim(session: Session, instrument_id: str, claim_id: UUID, *, running_for_s: float) -> Act | None:
     """Give an instrument its next approved act, which is then running; None where there is none.
 
     The same ``claim_id`` gets the same act again, so that a gateway that heard no answer may ask again. Nothing
-    is given while a person has the instrument, or asks for it. Rescans come before places of a plan.
+    is given while a person has the instrument, or asks for it. Rescans come before plans, and one plan runs at a
+    time: rescans are given in between.
     """
     before = session.scalars(select(ActRow).where(ActRow.claim_id == claim_id)).one_or_none()
     if before is not None:
@@ -132,6 +140,7 @@ def claim(session: Session, instrument_id: str, claim_id: UUID, *, running_for_s
             ActRow.instrument_id == instrument_id,
             ActRow.state == ActState.APPROVED.value,
             or_(ActRow.expires_at.is_(None), ActRow.expires_at > moment),
+            or_(ActRow.kind == ActKind.RESCAN.value, ~_plan_runs(instrument_id)),
         )
         .order_by(case((ActRow.kind == ActKind.RESCAN.value, 0), else_=1), ActRow.created_at, ActRow.act_id)
         .limit(1)
@@ -141,7 +150,7 @@ def claim(session: Session, instrument_id: str, claim_id: UUID, *, running_for_s
         return None
     row.claim_id = claim_id
     row.running_until = moment + timedelta(seconds=running_for_s)
-    return _move(session, row, ActState.RUNNING)
+    return move(session, row, ActState.RUNNING)
 
 
 def held(session: Session, instrument_id: str) -> tuple[Act, ...]:
@@ -168,17 +177,20 @@ def report(session: Session, act_id: UUID, instrument_id: str, reason: str) -> A
             f"act {act_id} belongs to instrument {row.instrument_id!r}, not to {instrument_id!r}"
         )
     if row.state == ActState.RUNNING.value:
-        return _move(session, row, ActState.FAILED, failure=reason)
+        return move(session, row, ActState.FAILED, failure=reason)
     if row.claim_id is None:
         raise _conflict(row, "reported")
     return to_schema(row)
 
 
-def frame_arrived(session: Session, event: ImageAcquired, *, analysis_within_s: float) -> Act | None:
+def frame_arrived(
+    session: Session, event: ImageAcquired, *, analysis_within_s: float, running_for_s: float = 300.0
+) -> Act | None:
     """Take note of a frame that answers an act, when its event is taken; None where it answers none.
 
-    A running rescan is acquired, and is to be resolved within that time. A frame of an act that has ended, or of a
-    rescan that another frame has answered, is noted on the row as late; it is analysed like any other.
+    A running rescan is acquired, and is to be resolved within that time. A running acquisition has one frame more,
+    and is acquired with its last. A frame of an act that has ended, or of a rescan that another frame has answered,
+    is noted on the row as late; it is analysed like any other.
     """
     if event.act_id is None:
         return None
@@ -188,7 +200,14 @@ def frame_arrived(session: Session, event: ImageAcquired, *, analysis_within_s: 
     if row.kind == ActKind.RESCAN.value and row.state in {ActState.RUNNING.value, ActState.APPROVED.value}:
         row.frame_after, row.frames_done = event.frame_id, 1
         row.analysis_until = clock.after(session, analysis_within_s)
-        return _move(session, row, ActState.ACQUIRED)
+        return move(session, row, ActState.ACQUIRED)
+    if (
+        row.kind == ActKind.ACQUISITION.value
+        and row.state == ActState.RUNNING.value
+        and event.index is not None
+    ):
+        row.running_until = clock.after(session, running_for_s)
+        return _frame_of_plan(session, row, event.index, analysis_within_s)
     row.late_frames = [*row.late_frames, str(event.frame_id)]
     session.flush()
     return to_schema(row)
@@ -206,7 +225,7 @@ def resolve(session: Session, act_id: UUID, outcome: ActOutcome) -> Act:
     if row.state != ActState.ACQUIRED.value:
         raise _conflict(row, "resolved")
     row.outcome = outcome.model_dump(mode="json")
-    return _move(session, row, ActState.RESOLVED)
+    return move(session, row, ActState.RESOLVED)
 
 
 def fail(session: Session, act_id: UUID, reason: str) -> Act:
@@ -220,7 +239,7 @@ def fail(session: Session, act_id: UUID, reason: str) -> Act:
     row = _locked(session, act_id)
     if ActState(row.state) not in OPEN_STATES:
         raise _conflict(row, "failed")
-    return _move(session, row, ActState.FAILED, failure=reason)
+    return move(session, row, ActState.FAILED, failure=reason)
 
 
 def sweep(session: Session) -> tuple[Act, ...]:
@@ -262,6 +281,7 @@ def to_schema(row: ActRow) -> Act:
         revision=row.revision,
         reasons=tuple(RescanReason(reason) for reason in row.reasons),
         parameters=RescanParameters.model_validate(row.parameters),
+        plan=None if row.plan is None else Plan.model_validate(row.plan),
         requested_by=cast(Requester, row.requested_by),
         frame_before=row.frame_before,
         frame_after=row.frame_after,
@@ -277,23 +297,56 @@ def to_schema(row: ActRow) -> Act:
     )
 
 
+def _frame_of_plan(session: Session, row: ActRow, index: int, analysis_within_s: float) -> Act:
+    """Count a frame of a running acquisition; a frame that came before changes nothing."""
+    if index < row.frames_done:
+        return to_schema(row)
+    row.frames_done = index + 1
+    if row.frames_done < row.frames_planned:
+        row.revision += 1
+        return announce(session, row)
+    row.analysis_until = clock.after(session, analysis_within_s)
+    return move(session, row, ActState.ACQUIRED)
+
+
+def _plan_runs(instrument_id: str) -> ColumnElement[bool]:
+    running = aliased(ActRow)
+    return (
+        select(running.act_id)
+        .where(
+            running.instrument_id == instrument_id,
+            running.kind == ActKind.ACQUISITION.value,
+            running.state == ActState.RUNNING.value,
+        )
+        .exists()
+    )
+
+
 def _overdue(moment: datetime) -> ColumnElement[bool]:
+    in_a_persons_hands = (
+        select(InstrumentRow.instrument_id)
+        .where(
+            InstrumentRow.instrument_id == ActRow.instrument_id,
+            InstrumentRow.state.in_([InstrumentState.HELD.value, InstrumentState.HOLD_REQUESTED.value]),
+        )
+        .exists()
+    )
     return or_(
         and_(
             ActRow.state.in_([ActState.REQUESTED.value, ActState.APPROVED.value]),
             ActRow.expires_at <= moment,
         ),
-        and_(ActRow.state == ActState.RUNNING.value, ActRow.running_until <= moment),
+        and_(ActRow.state == ActState.RUNNING.value, ActRow.running_until <= moment, ~in_a_persons_hands),
         and_(ActRow.state == ActState.ACQUIRED.value, ActRow.analysis_until <= moment),
     )
 
 
 def _end_overdue(session: Session, row: ActRow) -> Act:
     if row.state == ActState.RUNNING.value:
-        return _move(session, row, ActState.FAILED, failure="no frame came in time")
+        return move(session, row, ActState.FAILED, failure="no frame came in time")
     if row.state == ActState.ACQUIRED.value:
-        return _move(session, row, ActState.FAILED, failure="the frame was not analysed in time")
-    return _move(session, row, ActState.EXPIRED, failure="not begun in time")
+        return move(session, row, ActState.FAILED, failure="the frame was not analysed in time")
+    return move(session, row, ActState.EXPIRED, failure="not begun in time")
 
 
 def _locked(session: Session, act_id: UUID) -> ActRow:
@@ -304,7 +357,8 @@ def _locked(session: Session, act_id: UUID) -> ActRow:
     return row
 
 
-def _move(session: Session, row: ActRow, state: ActState, *, failure: str | None = None) -> Act:
+def move(session: Session, row: ActRow, state: ActState, *, failure: str | None = None) -> Act:
+    """Set a locked row's state, and tell of it."""
     row.state = state.value
     row.revision += 1
     if failure is not None:

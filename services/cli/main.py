@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from services.cli import (
+    acquire,
     analysis,
     bench,
     comparison,
@@ -76,6 +77,7 @@ def options(
 for _module in (
     loop,
     instrument,
+    acquire,
     analysis,
     records,
     rescans,

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session
 
-from labsem.store import Store, acts, asking, queries
+from labsem.store import Store, acquisitions, acts, asking, queries
 from schemas import requests
 from schemas.acts import Act
 from schemas.base import Schema
@@ -38,6 +38,7 @@ class Answers:
             requests.Report: self._report,
             requests.Held: self._held,
             requests.RequestRescan: self._request_rescan,
+            requests.RequestAcquisition: self._request_acquisition,
             requests.Approve: self._approve,
             requests.Deny: self._deny,
             requests.Cancel: self._cancel,
@@ -81,6 +82,15 @@ class Answers:
         return self._change(
             request,
             lambda session: asking.request_rescan(
+                session, request, stream=settings.daemon.stream, settings=settings.rescans
+            ),
+        )
+
+    def _request_acquisition(self, request: requests.RequestAcquisition) -> requests.ActsAnswer:
+        settings = self._settings
+        return self._change(
+            request,
+            lambda session: acquisitions.request_acquisition(
                 session, request, stream=settings.daemon.stream, settings=settings.rescans
             ),
         )

@@ -11,11 +11,11 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
 from labsem.frames import ReadLimits, sha256_of_file
-from labsem.store import Store, acts, inbox, instruments, rejected, samples
+from labsem.store import Store, acquisitions, acts, inbox, instruments, rejected, samples
 from labsem.streams import PlainSubscriber, Subscriber
 from labsem.streams.server import complaints
 from labsem.streams.stored import StoreCursors
-from schemas.acts import InstrumentStatus
+from schemas.acts import InstrumentState, InstrumentStatus
 from schemas.envelope import Envelope
 from schemas.image import ImageAcquired, PlainImage
 from schemas.settings import InstrumentSettings, Settings, SourceSettings
@@ -144,11 +144,24 @@ class Intake:
         if isinstance(taken.payload, ImageAcquired):
             self._frame_came(session, taken.payload)
         elif isinstance(taken.payload, InstrumentStatus):
-            instruments.update(session, taken.payload)
+            self._status_came(session, taken.payload)
             log.info(
                 "instrument_status",
                 instrument_id=taken.payload.instrument_id,
                 state=taken.payload.state.value,
+            )
+
+    def _status_came(self, session: Session, status: InstrumentStatus) -> None:
+        before = instruments.get(session, status.instrument_id)
+        was_held = before is not None and before.state == InstrumentState.HELD.value
+        instruments.update(session, status)
+        if was_held and status.state is not InstrumentState.HELD:
+            limits = self._settings.rescans
+            acquisitions.prolong(
+                session,
+                status.instrument_id,
+                running_for_s=limits.running_for_s,
+                analysis_within_s=limits.analysis_within_s,
             )
 
     def _frame_came(self, session: Session, event: ImageAcquired) -> None:
@@ -167,7 +180,13 @@ class Intake:
             labels=event.labels,
         )
         if event.act_id is not None:
-            acts.frame_arrived(session, event, analysis_within_s=self._settings.rescans.analysis_within_s)
+            limits = self._settings.rescans
+            acts.frame_arrived(
+                session,
+                event,
+                analysis_within_s=limits.analysis_within_s,
+                running_for_s=limits.running_for_s,
+            )
 
         def told(_: Session) -> None:
             self._arrived()

@@ -10,7 +10,17 @@ import structlog
 from sqlalchemy.orm import Session
 
 from labsem import __version__
-from labsem.store import NotFoundError, acts, analyses, asking, inbox, instruments, journal, samples
+from labsem.store import (
+    NotFoundError,
+    acquisitions,
+    acts,
+    analyses,
+    asking,
+    inbox,
+    instruments,
+    journal,
+    samples,
+)
 from labsem.store.asking import Place
 from labsem.store.inbox import Leased
 from labsem.store.tables import FrameRow
@@ -19,7 +29,7 @@ from schemas.base import utc_now
 from schemas.image import Acquisition, ImageAcquired
 from schemas.morphology import Decision, FrameMorphology
 from schemas.settings import Settings
-from services.daemon import comparing, summaries
+from services.daemon import comparing, plans, summaries
 from services.daemon.comparing import Side
 from services.daemon.work import FrameProblem, FrameResult
 from services.policy import Attempts, FrameEvidence, PolicyDecision, decide
@@ -84,7 +94,10 @@ def record(session: Session, leased: Leased, owner: str, result: FrameResult, se
     if superseded is not None:
         analyses.supersede(session, superseded, event.frame_id)
     journal.append(session, stream, morphology)
-    summaries.send(session, stream, event.sample_id)
+    summary = summaries.send(session, stream, event.sample_id)
+    if act is not None and act.plan is not None:
+        plans.after_frame(session, act, summary, settings)
+    acquisitions.close_analysed(session, event.sample_id)
     log.info(
         "frame_recorded",
         particles=morphology.particle_count,
@@ -109,6 +122,7 @@ def reject(session: Session, leased: Leased, owner: str, problem: FrameProblem) 
     act = None if leased.plain else _act(session, leased.event)
     if act is not None and _answers(act, leased.event.frame_id):
         acts.fail(session, act.act_id, f"the new frame was rejected: {problem.message}")
+    acquisitions.close_analysed(session, leased.event.sample_id)
 
 
 def _completed(event: ImageAcquired, result: FrameResult) -> ImageAcquired:

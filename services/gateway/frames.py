@@ -128,12 +128,21 @@ class FrameShelf:
         """The frame that answers an act, where there is one."""
         return self._announced(f'"act_id":"{act_id}"', lambda event: event.act_id == act_id)
 
+    def answered(self, act_id: UUID) -> set[int]:
+        """Indices of an acquisition's frames that were announced."""
+        found = self._all_announced(f'"act_id":"{act_id}"')
+        return {event.index for event in found if event.act_id == act_id and event.index is not None}
+
     def _announce(self, event: ImageAcquired) -> None:
         with self._store.write() as session:
             if files.note(session, event):
                 journal.append(session, self._stream, event)
 
     def _announced(self, text: str, fits: Callable[[ImageAcquired], bool]) -> ImageAcquired | None:
+        return next((event for event in self._all_announced(text) if fits(event)), None)
+
+    def _all_announced(self, text: str) -> list[ImageAcquired]:
+        """Events that hold a text, the newest first."""
         query = (
             select(JournalRow.payload)
             .where(
@@ -144,11 +153,7 @@ class FrameShelf:
             .order_by(JournalRow.sequence.desc())
         )
         with self._store.read() as session:
-            for payload in session.scalars(query):
-                event = ImageAcquired.read(payload)
-                if fits(event):
-                    return event
-        return None
+            return [ImageAcquired.read(payload) for payload in session.scalars(query)]
 
     def _from_sidecar(self, path: Path) -> ImageAcquired | None:
         relative = path.relative_to(self.folder).as_posix()

@@ -15,13 +15,13 @@ import structlog
 from pydantic import ValidationError
 
 from drivers.base import AcquiredFrame, Microscope, MicroscopeState
-from drivers.errors import MicroscopeError, StoppedError
+from drivers.errors import MicroscopeError
 from drivers.targets import Target, check_target, go_to, restore
 from labsem.frames import write_atomically
 from labsem.store import Store, journal
 from labsem.streams import MemoryCursors, Publisher, RequestServer, StreamError, Subscriber
 from labsem.streams.stored import StoreJournal
-from schemas.acts import Act, ActChanged, ActState, InstrumentState
+from schemas.acts import Act, ActChanged, ActKind, ActState, InstrumentState
 from schemas.envelope import Envelope
 from schemas.requests import ReadFrame
 from schemas.settings import Settings
@@ -29,6 +29,7 @@ from services.gateway.acts import ActsClient, UnclearActError, target_of
 from services.gateway.desk import Desk
 from services.gateway.frames import FrameShelf
 from services.gateway.plan import AcquisitionPlan, PlannedFrame
+from services.gateway.queue import PlanQueue
 from services.gateway.reading import FrameReader
 from services.gateway.watching import WatchedShelf, watched_shelf
 
@@ -42,7 +43,6 @@ ACTIVATE_TIMEOUT_S = 300.0
 SCAN_TIMEOUT_FACTOR, SCAN_TIMEOUT_EXTRA_S = 3.0, 60.0
 DWELL_USUAL_NS = 1000.0
 """Assumed of an instrument that does not tell it."""
-PLANNED_TRIES = 3
 
 
 class Gateway:
@@ -64,25 +64,22 @@ class Gateway:
     ) -> None:
         own = settings.instrument
         self._settings, self._microscope = settings, microscope
-        self._planned = list(plan.frames) if plan is not None else []
-        self._interval_s = plan.interval_s if plan is not None else 0.0
         self._stream = f"gateway.{own.instrument_id}"
         self._acts = ActsClient(own.daemon_requests, own.instrument_id)
+        self._queue = PlanQueue(plan, self._acts)
         self._restore_file = settings.data_dir / f"gateway-{own.instrument_id}.restore.json"
         self._wake = threading.Event()
         self._desk = Desk(own.instrument_id, microscope, settings.data_dir, wake=self._wake.set)
-        self._claim_at_s = self._plan_at_s = self._connect_at_s = 0.0
+        self._claim_at_s = self._connect_at_s = 0.0
         self._prune_at_s = -PRUNE_EVERY_S
         self._settled_before = False
-        self._plan_focus_mm: float | None = None
-        self._tries = 0
         self.frames_done = 0
         """Frames acquired and announced since :meth:`run` began."""
 
     @property
     def plan_left(self) -> int:
         """Planned frames not yet acquired."""
-        return len(self._planned)
+        return len(self._queue)
 
     def run(self, stop: threading.Event, started: Callable[[], None] | None = None) -> None:
         """Work until ``stop`` is set; the frame in hand is finished.
@@ -166,10 +163,14 @@ class Gateway:
             act = self._claim()
             if act is not None:
                 self._claim_at_s = 0.0
-                self._do(act)
+                if act.kind is ActKind.ACQUISITION:
+                    self._queue.begin(act, self._shelf)
+                else:
+                    self._do(act)
                 return True
-        if self._planned and now_s >= self._plan_at_s:
-            self._acquire_planned(self._planned[0])
+        planned = self._queue.next()
+        if planned is not None:
+            self._acquire_planned(planned)
             self._claim_at_s = 0.0
             return True
         return False
@@ -180,7 +181,7 @@ class Gateway:
         if hold is not None:
             self._desk.change(InstrumentState.HELD)
             self._restore_file.unlink(missing_ok=True)
-            self._plan_focus_mm = None
+            self._queue.focus_mm = None
             return True
         if self._desk.state in (InstrumentState.HELD, InstrumentState.HOLD_REQUESTED):
             self._desk.change(InstrumentState.AVAILABLE)
@@ -237,7 +238,9 @@ class Gateway:
     def _settle(self, held: tuple[Act, ...]) -> None:
         """Give up what an earlier run left unfinished; what a frame answers, the daemon learns from the journal."""
         for act in held:
-            if self._shelf.answer(act.act_id) is None:
+            if act.kind is ActKind.ACQUISITION:
+                self._queue.begin(act, self._shelf)
+            elif self._shelf.answer(act.act_id) is None:
                 self._acts.report(act.act_id, "interrupted: the gateway ended before a frame was taken")
 
     def _do(self, act: Act) -> None:
@@ -263,39 +266,21 @@ class Gateway:
             self._acts.report(act.act_id, f"the frame cannot be written: {error}; free the image root's disk")
 
     def _acquire_planned(self, planned: PlannedFrame) -> None:
-        def failed(error: MicroscopeError | OSError) -> None:
-            if isinstance(error, StoppedError):
-                log.info("planned_frame_stopped", sample_id=planned.sample_id)
-                return
-            self._tries += 1
-            again = isinstance(error, OSError) or error.retryable
-            if again and self._tries < PLANNED_TRIES:
-                log.warning("planned_frame_failed", error=str(error), again=True)
-                return
-            log.error("planned_frame_given_up", sample_id=planned.sample_id, error=str(error))
-            self._next_planned()
-
         try:
             state = self._ready_state()
         except MicroscopeError as error:
-            failed(error)
+            self._queue.failed(error)
             self._look_at(error)
             return
-        frame = self._acquire(planned.target(self._plan_focus_mm), state, failed)
+        frame = self._acquire(planned.target(self._queue.focus_mm), state, self._queue.failed)
         if frame is None:
             return
-        self._plan_focus_mm = frame.acquisition.working_distance_mm
         try:
-            self._put(frame, planned.sample_id, planned.labels, None)
+            self._put(frame, planned.sample_id, planned.labels, planned.act_id, planned.index)
         except OSError as error:
-            failed(error)
+            self._queue.failed(error)
             return
-        self._next_planned()
-
-    def _next_planned(self) -> None:
-        del self._planned[0]
-        self._tries = 0
-        self._plan_at_s = time.monotonic() + self._interval_s
+        self._queue.done(frame.acquisition.working_distance_mm)
 
     def _acquire(
         self, target: Target, state: MicroscopeState, failed: Callable[[MicroscopeError], None]
@@ -333,9 +318,14 @@ class Gateway:
         )
 
     def _put(
-        self, frame: AcquiredFrame, sample_id: str, labels: tuple[str, ...], act_id: UUID | None
+        self,
+        frame: AcquiredFrame,
+        sample_id: str,
+        labels: tuple[str, ...],
+        act_id: UUID | None,
+        index: int | None = None,
     ) -> None:
-        event = self._shelf.put(frame, sample_id=sample_id, act_id=act_id, labels=labels)
+        event = self._shelf.put(frame, sample_id=sample_id, act_id=act_id, index=index, labels=labels)
         self._publisher.wake()
         self.frames_done += 1
         log.info(

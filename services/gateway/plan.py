@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from drivers.stub import BUMP_MM, StubHolder
 from drivers.targets import Target
+from schemas.acts import Act
 
 DEMO_HFW_UM: Final = 250.0
 
 
 @dataclass(frozen=True)
 class PlannedFrame:
-    """One frame of a sample, at a place of the stage."""
+    """One frame of a sample, at a place of the stage; of an acquisition with its act and its index there."""
 
     sample_id: str
     x_mm: float
     y_mm: float
     hfw_um: float
-    dwell_time_ns: float = 400.0
-    frame_averages: int = 4
+    dwell_time_ns: float | None = 400.0
+    frame_averages: int | None = 4
     autofocus: bool = False
     labels: tuple[str, ...] = ()
+    detector: str | None = None
+    act_id: UUID | None = None
+    index: int | None = None
 
     def target(self, working_distance_mm: float | None) -> Target:
         """What the microscope is to do; focused at ``working_distance_mm`` unless it focuses by itself."""
@@ -31,6 +36,7 @@ class PlannedFrame:
             x_mm=self.x_mm,
             y_mm=self.y_mm,
             hfw_um=self.hfw_um,
+            detector=self.detector,
             dwell_time_ns=self.dwell_time_ns,
             frame_averages=self.frame_averages,
             working_distance_mm=None if self.autofocus else working_distance_mm,
@@ -47,6 +53,38 @@ class AcquisitionPlan:
 
     frames: tuple[PlannedFrame, ...]
     interval_s: float = 0.0
+
+
+def frames_of(act: Act, answered: Collection[int]) -> tuple[PlannedFrame, ...]:
+    """Frames of an acquisition that are still to be taken: those after the last one that was.
+
+    Raises
+    ------
+    ValueError
+        Where the act has no plan.
+    """
+    if act.plan is None:
+        raise ValueError(f"act {act.act_id} has no plan; upgrade labsem on both hosts to the same version")
+    plan, begin = act.plan, max(answered, default=-1) + 1
+    frames = []
+    for index in range(begin, plan.frames):
+        place, hfw_um, focus = plan.frame(index)
+        frames.append(
+            PlannedFrame(
+                sample_id=act.sample_id,
+                x_mm=place.x_mm,
+                y_mm=place.y_mm,
+                hfw_um=hfw_um,
+                dwell_time_ns=plan.dwell_time_ns,
+                frame_averages=plan.frame_averages,
+                autofocus=focus,
+                labels=act.labels,
+                detector=plan.detector,
+                act_id=act.act_id,
+                index=index,
+            )
+        )
+    return tuple(frames)
 
 
 def demo_plan(frames: int, seed: int, samples: Sequence[str] = ("demo-1", "demo-2")) -> AcquisitionPlan:

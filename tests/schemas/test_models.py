@@ -52,6 +52,7 @@ DIMENSIONLESS = {
     "scale_relative_uncertainty",
     "spot_size_range",
     "stigmator_range",
+    "until_d50_within",
     "uncertain_fraction_before",
     "uncertain_fraction_after",
     "options",

@@ -45,6 +45,7 @@ class ActRow(Base):
     revision: Mapped[int]
     reasons: Mapped[list[str]]
     parameters: Mapped[dict[str, Any]]
+    plan: Mapped[dict[str, Any] | None]
     requested_by: Mapped[str] = mapped_column(String(16))
     request_id: Mapped[UUID | None] = mapped_column(unique=True)
     claim_id: Mapped[UUID | None] = mapped_column(unique=True)

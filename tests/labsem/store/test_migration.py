@@ -101,8 +101,8 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{head}"
 
 
 def upgrade() -> None:
@@ -118,12 +118,12 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytes
     """A program with one migration more, which copies the table of frames."""
     scripts = tmp_path / "scripts"
     shutil.copytree(migration._SCRIPTS, scripts)
-    (scripts / "versions" / "0002_next.py").write_text(
-        NEXT.format(then=getattr(request, "param", "pass")), encoding="utf-8"
+    (scripts / "versions" / "9999_next.py").write_text(
+        NEXT.format(head=migration.HEAD, then=getattr(request, "param", "pass")), encoding="utf-8"
     )
     monkeypatch.setattr(migration, "_SCRIPTS", scripts)
-    monkeypatch.setattr(migration, "HEAD", "0002")
-    monkeypatch.setattr(migration, "REVISIONS", ("0001", "0002"))
+    monkeypatch.setattr(migration, "HEAD", "9999")
+    monkeypatch.setattr(migration, "REVISIONS", (*migration.REVISIONS, "9999"))
 
 
 @pytest.mark.usefixtures("next_version")
@@ -135,7 +135,7 @@ def test_an_upgrade_keeps_every_child_row_and_copies_the_file_first(empty_databa
     with pytest.raises(StoreVersionError, match="run labsem db upgrade"):
         Store.open(empty_database_url)
     result = upgrade(empty_database_url)
-    assert (result.before, result.after) == ("0001", "0002")
+    assert (result.before, result.after) == ("0001", "9999")
     with Store.open(empty_database_url) as store, store.read() as session:
         for table in ("frames", "analyses", "particles", "analysis_masks"):
             assert session.scalar(text(f"SELECT count(*) FROM {table}")) > 0, table
@@ -148,7 +148,7 @@ def test_an_upgrade_keeps_every_child_row_and_copies_the_file_first(empty_databa
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     else:
         assert result.backup is None
-    assert upgrade(empty_database_url) == migration.UpgradeResult("0002", "0002", None)
+    assert upgrade(empty_database_url) == migration.UpgradeResult("9999", "9999", None)
 
 
 @pytest.mark.usefixtures("next_version")
