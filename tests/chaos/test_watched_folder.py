@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -19,37 +14,10 @@ from labsem.frames import FrameMetadata, write_frame
 from labsem.store import Store, journal
 from schemas.image import Acquisition, ImageAcquired
 from schemas.settings import InstrumentSettings, Settings
+from tests.chaos.processes import free_ports, kill, start_gateway
 
 FILES, KILLS = 500, 3
 PATIENCE_S = 150.0
-PROGRAM = """
-import sys, threading
-from pathlib import Path
-from schemas.settings import Settings
-from services.gateway import run_gateway
-
-settings = Settings.model_validate_json(Path(sys.argv[1]).read_bytes())
-run_gateway(settings, threading.Event(), started=lambda: print("ready", flush=True))
-"""
-
-
-def free_ports(count: int) -> list[str]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [f"tcp://127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def start(settings: Path) -> subprocess.Popen[str]:
-    root = Path(__file__).resolve().parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(settings)], cwd=root, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    return process
 
 
 def announced(database: str, stream: str) -> list[ImageAcquired]:
@@ -102,14 +70,13 @@ def test_500_files_are_announced_once_each_whoever_dies(tmp_path: Path):
     database = f"sqlite:///{(tmp_path / 'gateway-phenom-1.sqlite').as_posix()}"
     done, chance = threading.Event(), random.Random(3)
     filling = threading.Thread(target=fill, args=(folder, done))
-    process = start(file)
+    process = start_gateway(file)
     filling.start()
     try:
         for _ in range(KILLS):
             time.sleep(chance.uniform(1.0, 2.5))
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait(30)
-            process = start(file)
+            kill(process)
+            process = start_gateway(file)
         deadline = time.monotonic() + PATIENCE_S
         while len(announced(database, "gateway.phenom-1")) < FILES:
             assert time.monotonic() < deadline, len(announced(database, "gateway.phenom-1"))
@@ -118,9 +85,8 @@ def test_500_files_are_announced_once_each_whoever_dies(tmp_path: Path):
         time.sleep(1.5)
         events = announced(database, "gateway.phenom-1")
     finally:
-        process.kill()
+        kill(process)
         filling.join()
-        process.wait(30)
     assert len(events) == FILES
     assert len({event.path for event in events}) == FILES
     assert len({event.frame_id for event in events}) == FILES

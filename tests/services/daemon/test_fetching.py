@@ -23,6 +23,7 @@ from services.daemon.fetching import FetchError, FrameFetcher
 from services.daemon.places import fetched_folder
 from services.gateway import AcquisitionPlan, Gateway, PlannedFrame
 from services.gateway.reading import FrameReader
+from tests.chaos.processes import free_ports
 
 FRAMES = 20
 ANY_PORT = "tcp://127.0.0.1:0"
@@ -164,8 +165,6 @@ def a_gateway(folder: Path, ports: list[str], plan: AcquisitionPlan):
 
 
 def test_twenty_frames_reach_a_daemon_that_shares_no_folder(tmp_path, make_settings, running):
-    from tests.chaos.test_watched_folder import free_ports
-
     events, requests, daemon_events, daemon_requests = free_ports(4)
     there, here = tmp_path / "gateway", tmp_path / "daemon"
     for folder in (there, here):
