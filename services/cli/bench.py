@@ -130,6 +130,32 @@ def bench_registration(
     stdout().print(table(title, ("figure", "value"), lines.items(), right=("value",)))
 
 
+@bench.command("until-d50")
+def bench_until_d50(
+    runs: Annotated[int, typer.Option(min=1, help="Simulated powders.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the powders.")] = 0,
+    within: Annotated[float, typer.Option(min=0.001, max=0.99, help="Share of D50.")] = 0.05,
+    as_json: Json = False,
+) -> None:
+    """End grids of 12 x 24 fields when D50 is known, on true particles, and count how often the interval is right."""
+    from labsem.bench.until_d50 import bench_until_d50 as measure
+
+    quiet_logging()
+    with progress_bar("powders") as update:
+        result = measure(runs, seed, within, progress=lambda done, total: update(done, total))
+    if as_json:
+        print_json(result)
+        return
+    lines = {
+        "runs": result.runs,
+        "true D50 within the stated interval": result.covered,
+        "ended before the grid did": result.reached,
+        "frames, median": result.frames_median,
+    }
+    title = f"D50 within {result.within:.1%}, simulator {result.simulator_version}, seed {result.seed}"
+    stdout().print(table(title, ("figure", "value"), lines.items(), right=("value",)))
+
+
 def _bench_segment(
     report: Report,
     models: ModelSettings,

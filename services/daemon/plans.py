@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 from sqlalchemy.orm import Session
 
+from labsem.morphology.looks import is_look, known_within
 from labsem.store import acquisitions
 from schemas.acts import Act
 from schemas.morphology import FieldBlock, SampleMorphology
@@ -12,12 +13,6 @@ from schemas.plans import Plan
 from schemas.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-FIRST_LOOK = 15
-"""Frames after which D50's interval is first looked at, and then at each doubling.
-
-Looking after every frame would end at the frames that chance has made look narrow (65 % covered instead of 95 %).
-"""
 
 SAME_FIELD = 0.01
 
@@ -63,12 +58,6 @@ def reached(plan: Plan, analysed: int, sample: SampleMorphology) -> str:
     return ""
 
 
-def is_look(frames: int) -> bool:
-    """Whether D50's interval may be judged after so many frames: 15, 30, 60, 120, …."""
-    doubled, rest = divmod(frames, FIRST_LOOK)
-    return rest == 0 and doubled > 0 and doubled & (doubled - 1) == 0
-
-
 def _d50_within(plan: Plan, blocks: tuple[FieldBlock, ...]) -> float | None:
     """Larger relative distance of the 97.5 % interval's ends from D50, of the plan's first field width."""
     for block in blocks:
@@ -76,6 +65,5 @@ def _d50_within(plan: Plan, blocks: tuple[FieldBlock, ...]) -> float | None:
             continue
         found = block.sizes.number.all
         if found.d50_um is not None and found.d50_interval_97_5_um is not None:
-            low, high = found.d50_interval_97_5_um
-            return max(high / found.d50_um - 1, 1 - low / found.d50_um)
+            return known_within(found.d50_um, found.d50_interval_97_5_um)
     return None

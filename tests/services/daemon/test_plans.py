@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from labsem.morphology.looks import is_look
 from schemas.morphology import SampleMorphology
 from schemas.plans import Place, Plan
-from services.daemon.plans import is_look, reached
+from services.daemon.plans import reached
 
 
 def plan(**more) -> Plan:
