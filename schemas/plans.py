@@ -32,6 +32,9 @@ class Plan(Schema):
         max_length=LADDER_MAX,
         description="field widths, taken one after the other at each place",
     )
+    on_slot: bool = Field(
+        default=False, description="places count from the middle of the sample's slot on the holder"
+    )
     autofocus: Literal["first", "each_place", "never"] = "first"
     detector: str | None = None
     dwell_time_ns: float | None = Field(default=None, gt=0)

@@ -43,6 +43,8 @@ OTHERS: dict[str, type[Schema]] = {
             requests.Hold,
             requests.Release,
             requests.Stop,
+            requests.SetHolder,
+            requests.GetHolder,
         )
     },
     "labsem.answer/1": requests.Answer,
@@ -54,6 +56,7 @@ OTHERS: dict[str, type[Schema]] = {
     "labsem.frame-answer/1": requests.FrameAnswer,
     "labsem.read-frame-answer/1": requests.ReadFrameAnswer,
     "labsem.instrument-answer/1": requests.InstrumentAnswer,
+    "labsem.holder-answer/1": requests.HolderAnswer,
 }
 """Everything else that crosses a boundary."""
 

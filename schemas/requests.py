@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from schemas.acts import Act, InstrumentStatus, RescanParameters
 from schemas.base import Label, SampleId, Schema, SourceId, UtcTime
+from schemas.holder import Holder
 from schemas.image import RelativePath
 from schemas.morphology import FrameMorphology, SampleMorphology, SampleState
 from schemas.plans import Plan
@@ -254,6 +255,25 @@ class Stop(Schema):
     by: str = Field(min_length=1, max_length=100)
 
 
+class SetHolder(Schema):
+    """Tells a gateway which sample lies where; answered :class:`HolderAnswer`."""
+
+    request: Literal["set_holder"] = "set_holder"
+    holder: Holder
+
+
+class GetHolder(Schema):
+    """Asks a gateway for its holder's map."""
+
+    request: Literal["holder"] = "holder"
+
+
+class HolderAnswer(Schema):
+    """The map after the request."""
+
+    holder: Holder
+
+
 class InstrumentAnswer(Schema):
     """The instrument's status after the request."""
 
@@ -277,7 +297,9 @@ Request = Annotated[
     | ReadFrame
     | Hold
     | Release
-    | Stop,
+    | Stop
+    | SetHolder
+    | GetHolder,
     Field(discriminator="request"),
 ]
 REQUEST: TypeAdapter[
@@ -298,6 +320,8 @@ REQUEST: TypeAdapter[
     | Hold
     | Release
     | Stop
+    | SetHolder
+    | GetHolder
 ] = TypeAdapter(Request)
 
 

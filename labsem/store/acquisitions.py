@@ -81,7 +81,7 @@ def out_of_reach(plan: Plan, able: Capabilities) -> str:
     for axis, reach in (("x", able.stage_x_range_mm), ("y", able.stage_y_range_mm)):
         if reach is None:
             return "the instrument's stage cannot be moved; take the frames by hand"
-        for number, place in enumerate(plan.places):
+        for number, place in enumerate(() if plan.on_slot else plan.places):
             value = place.x_mm if axis == "x" else place.y_mm
             if not reach[0] <= value <= reach[1]:
                 return (

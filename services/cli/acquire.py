@@ -27,13 +27,19 @@ def register(app: typer.Typer) -> None:
 
 def acquire(
     sample: Annotated[str, typer.Argument(help="Sample id.")],
-    at: Annotated[
-        list[str],
-        typer.Option(metavar="X,Y", help="Place of the stage, mm; of a grid its centre. Repeatable."),
-    ],
     hfw_um: Annotated[
         list[float], typer.Option(min=0.001, help="Field width; repeated: a ladder, taken at each place.")
     ],
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y",
+            help="Place of the stage, mm; of a grid its centre. Repeatable. Default: the middle of the sample's slot.",
+        ),
+    ] = None,
+    on_slot: Annotated[
+        bool, typer.Option("--on-slot", help="Places count from the middle of the sample's slot.")
+    ] = False,
     grid: Annotated[
         str | None, typer.Option(metavar="COLUMNSxROWS", help="Neighbouring fields about the place.")
     ] = None,
@@ -63,6 +69,8 @@ def acquire(
 ) -> None:
     """Have a plan's frames taken: a grid, or places by a ladder of field widths, to its end or until enough is known.
 
+    Without --at the holder's map (labsem holder) says where the sample lies.
+
     Ctrl-C ends the following, not the acquisition: labsem rescans cancel ID does that.
     """
     from pydantic import ValidationError
@@ -71,8 +79,9 @@ def acquire(
 
     try:
         plan = Plan(
-            places=_places(at, grid, hfw_um[0], height_over_width, overlap),
+            places=_places(at or ["0,0"], grid, hfw_um[0], height_over_width, overlap),
             hfw_um=tuple(hfw_um),
+            on_slot=on_slot or not at,
             autofocus=autofocus,
             detector=detector,
             dwell_time_ns=dwell_time_ns,

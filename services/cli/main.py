@@ -18,6 +18,7 @@ from services.cli import (
     evaluation,
     folds,
     foreign,
+    holder,
     instrument,
     loop,
     models,
@@ -77,6 +78,7 @@ def options(
 for _module in (
     loop,
     instrument,
+    holder,
     acquire,
     analysis,
     records,

@@ -28,6 +28,7 @@ from schemas.settings import Settings
 from services.gateway.acts import ActsClient, UnclearActError, target_of
 from services.gateway.desk import Desk
 from services.gateway.frames import FrameShelf
+from services.gateway.holder import HolderShelf
 from services.gateway.plan import AcquisitionPlan, PlannedFrame
 from services.gateway.queue import PlanQueue
 from services.gateway.reading import FrameReader
@@ -66,7 +67,8 @@ class Gateway:
         self._settings, self._microscope = settings, microscope
         self._stream = f"gateway.{own.instrument_id}"
         self._acts = ActsClient(own.daemon_requests, own.instrument_id)
-        self._queue = PlanQueue(plan, self._acts)
+        self._holder = HolderShelf(settings.data_dir / f"gateway-{own.instrument_id}.holder.json")
+        self._queue = PlanQueue(plan, self._acts, self._holder)
         self._restore_file = settings.data_dir / f"gateway-{own.instrument_id}.restore.json"
         self._wake = threading.Event()
         self._desk = Desk(own.instrument_id, microscope, settings.data_dir, wake=self._wake.set)
@@ -102,7 +104,9 @@ class Gateway:
         with ExitStack() as stack:
             self._store = stack.enter_context(Store.open(url, lock=True, upgrade="always"))
             kept = StoreJournal(self._store, self._stream)
-            self._watched = watched_shelf(self._store, self._stream, self._settings, self._microscope)
+            self._watched = watched_shelf(
+                self._store, self._stream, self._settings, self._microscope, self._holder
+            )
             if self._watched is None:
                 self._shelf = self._own_shelf()
                 self._shelf.announce_orphans()
@@ -113,7 +117,11 @@ class Gateway:
                     own.requests,
                     service=self._stream,
                     journals=[kept],
-                    handlers={ReadFrame: FrameReader(folder, own.image_root), **self._desk.handlers()},
+                    handlers={
+                        ReadFrame: FrameReader(folder, own.image_root),
+                        **self._desk.handlers(),
+                        **self._holder.handlers(),
+                    },
                 )
             )
             self._desk.open(self._store, self._stream, self._publisher.wake)

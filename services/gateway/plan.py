@@ -10,6 +10,7 @@ from uuid import UUID
 from drivers.stub import BUMP_MM, StubHolder
 from drivers.targets import Target
 from schemas.acts import Act
+from schemas.plans import Plan
 
 DEMO_HFW_UM: Final = 250.0
 
@@ -55,17 +56,12 @@ class AcquisitionPlan:
     interval_s: float = 0.0
 
 
-def frames_of(act: Act, answered: Collection[int]) -> tuple[PlannedFrame, ...]:
+def frames_of(act: Act, plan: Plan, answered: Collection[int]) -> tuple[PlannedFrame, ...]:
     """Frames of an acquisition that are still to be taken: those after the last one that was.
 
-    Raises
-    ------
-    ValueError
-        Where the act has no plan.
+    ``plan`` is the act's own with its places on the stage.
     """
-    if act.plan is None:
-        raise ValueError(f"act {act.act_id} has no plan; upgrade labsem on both hosts to the same version")
-    plan, begin = act.plan, max(answered, default=-1) + 1
+    begin = max(answered, default=-1) + 1
     frames = []
     for index in range(begin, plan.frames):
         place, hfw_um, focus = plan.frame(index)

@@ -11,6 +11,7 @@ from drivers.errors import MicroscopeError, StoppedError
 from schemas.acts import Act
 from services.gateway.acts import ActsClient
 from services.gateway.frames import FrameShelf
+from services.gateway.holder import HolderShelf
 from services.gateway.plan import AcquisitionPlan, PlannedFrame, frames_of
 
 log = structlog.get_logger(__name__)
@@ -28,10 +29,10 @@ class PlanQueue:
         Working distance of the last frame: of one that does not focus by itself.
     """
 
-    def __init__(self, plan: AcquisitionPlan | None, acts: ActsClient) -> None:
+    def __init__(self, plan: AcquisitionPlan | None, acts: ActsClient, holder: HolderShelf) -> None:
         self._frames = list(plan.frames) if plan is not None else []
         self._interval_s = plan.interval_s if plan is not None else 0.0
-        self._acts = acts
+        self._acts, self._holder = acts, holder
         self._tries = 0
         self._due_at_s = 0.0
         self.focus_mm: float | None = None
@@ -42,7 +43,7 @@ class PlanQueue:
     def begin(self, act: Act, shelf: FrameShelf) -> None:
         """Add an acquisition's frames, from the first that was not taken."""
         try:
-            frames = frames_of(act, shelf.answered(act.act_id))
+            frames = frames_of(act, self._holder.placed(act), shelf.answered(act.act_id))
         except ValueError as error:
             self._acts.report(act.act_id, str(error))
             return

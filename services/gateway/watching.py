@@ -13,6 +13,7 @@ from drivers.errors import MicroscopeError, UnsupportedError
 from labsem.store import Store, files, journal
 from schemas.image import ImageAcquired
 from schemas.settings import Settings
+from services.gateway.holder import HolderShelf
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +31,11 @@ class WatchedShelf:
         Where the image root's folder is not the one that the driver watches.
     """
 
-    def __init__(self, store: Store, stream: str, settings: Settings, source: FrameSource) -> None:
+    def __init__(
+        self, store: Store, stream: str, settings: Settings, source: FrameSource, holder: HolderShelf
+    ) -> None:
         own = settings.instrument
+        self._holder = holder
         self._store, self._stream, self._source = store, stream, source
         self._image_root, self._instrument_id = own.image_root, own.instrument_id
         mapped = settings.image_roots.get(own.image_root)
@@ -80,10 +84,11 @@ class WatchedShelf:
         return [event for _, event in new]
 
     def _event(self, found: FoundFrame) -> ImageAcquired:
+        slot = self._holder.slot_at(found.position_x_mm, found.position_y_mm)
         return ImageAcquired(
             frame_id=uuid4(),
-            sample_id=found.sample_id,
-            sample_name=found.sample_name,
+            sample_id=found.sample_id if slot is None else slot.sample_id,
+            sample_name=found.sample_name if slot is None else slot.sample_name,
             instrument_id=self._instrument_id,
             image_root=self._image_root,
             path=found.path,
@@ -97,7 +102,7 @@ class WatchedShelf:
         )
 
     def _tell(self, found: FoundFrame, event: ImageAcquired) -> None:
-        log.info("frame_found", frame_id=str(event.frame_id), path=found.path, sample_id=found.sample_id)
+        log.info("frame_found", frame_id=str(event.frame_id), path=found.path, sample_id=event.sample_id)
         if found.path in self._known:
             log.warning("file_replaced", path=found.path, remedy="let the instrument number its files")
         if found.problem is not None:
@@ -110,7 +115,7 @@ class WatchedShelf:
 
 
 def watched_shelf(
-    store: Store, stream: str, settings: Settings, microscope: Microscope
+    store: Store, stream: str, settings: Settings, microscope: Microscope, holder: HolderShelf
 ) -> WatchedShelf | None:
     """The shelf of a driver that finds frames; None of one that takes them.
 
@@ -120,7 +125,7 @@ def watched_shelf(
         Where the driver neither takes nor finds frames, or its folder is not the image root's.
     """
     if isinstance(microscope, FrameSource):
-        return WatchedShelf(store, stream, settings, microscope)
+        return WatchedShelf(store, stream, settings, microscope, holder)
     if not microscope.capabilities().can_act:
         raise MicroscopeError(microscope.name, "start", "this driver neither takes frames nor finds any")
     return None

@@ -21,7 +21,7 @@ def plan(count=4, **more) -> Plan:
     )
 
 
-def ask(analysis, microscope, wanted: Plan):
+def ask(analysis, microscope, wanted: Plan, sample_id: str = "demo-1"):
     with analysis.store.write() as session:
         instruments.update(
             session,
@@ -36,7 +36,7 @@ def ask(analysis, microscope, wanted: Plan):
             session,
             RequestAcquisition(
                 request_id=uuid4(),
-                sample_id="demo-1",
+                sample_id=sample_id,
                 instrument_id="virtual-1",
                 plan=wanted,
                 labels=("trial-3",),
