@@ -19,6 +19,12 @@ from labsem.store.tables import Base
 
 DATABASES = ("sqlite", "postgresql")
 _COUNT = itertools.count()
+WORKERS_MAX = 4
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: many tests wait for sockets, databases and processes."""
+    return min((os.cpu_count() or 1) + 1, WORKERS_MAX)
 
 
 @pytest.fixture(scope="session")

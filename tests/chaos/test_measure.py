@@ -56,6 +56,7 @@ def ends(tmp_path: Path):
     return (*files, daemon_events, daemon_requests)
 
 
+@pytest.mark.slow
 def test_four_samples_are_measured_whoever_dies(ends):
     gateway_file, daemon_file, events, requests = ends
     daemon, gateway = start_daemon(daemon_file), start_gateway(gateway_file)
