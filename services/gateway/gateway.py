@@ -162,10 +162,11 @@ class Gateway:
                 return False
             self._connect()
             return True
-        if self._held():
-            return False
+        held = self._held()
         if self._watched is not None:
             return self._announce_found(self._watched)
+        if held:
+            return False
         if now_s >= self._claim_at_s:
             self._claim_at_s = now_s + CLAIM_EVERY_S
             act = self._claim()

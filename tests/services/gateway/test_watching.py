@@ -9,8 +9,10 @@ from drivers import BasicMicroscope
 from drivers.errors import MicroscopeError, UnsupportedError
 from drivers.folder import FolderMicroscope
 from labsem.frames import FrameMetadata, sha256_of_file, write_frame
+from labsem.streams import RequestClient
 from schemas.acts import Capabilities, InstrumentState, InstrumentStatus
 from schemas.image import Acquisition
+from schemas.requests import Hold, InstrumentAnswer
 
 
 def save(path, seed=0, sample=None):
@@ -72,6 +74,15 @@ def test_a_folder_that_goes_away_is_a_fault_until_it_is_back(run, folder, until,
         until(lambda: running.events(InstrumentStatus)[-1].state is InstrumentState.AVAILABLE, "the folder")
         save(folder / "a.tif")
         until(lambda: len(running.events()) == 1, "the file")
+
+
+def test_files_are_announced_while_a_person_has_the_instrument(run, folder, settings, until):
+    with run(watching(folder)) as running:
+        client = RequestClient(settings.instrument.requests, timeout_s=10.0)
+        client.ask(Hold(by="Ada"), InstrumentAnswer)
+        until(lambda: running.events(InstrumentStatus)[-1].state is InstrumentState.HELD, "the hold")
+        save(folder / "by_hand.tif")
+        until(lambda: len(running.events()) == 1, "the file that Ada saved")
 
 
 def test_a_folder_that_is_not_the_image_roots_is_refused(run, folder, tmp_path):
