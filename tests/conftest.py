@@ -21,6 +21,9 @@ DATABASES = ("sqlite", "postgresql")
 _COUNT = itertools.count()
 WORKERS_MAX = 4
 
+# Before torch is imported: workers of the suite that compute on every core each wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than there are cores: many tests wait for sockets, databases and processes."""
