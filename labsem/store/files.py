@@ -55,9 +55,3 @@ def known_sizes(session: Session, image_root: str) -> dict[str, int]:
         AnnouncedFileRow.image_root == image_root
     )
     return {row.path: row.size_bytes for row in session.execute(query)}
-
-
-def known_paths(session: Session, image_root: str) -> set[str]:
-    """All files under an image root for which an event was journalled."""
-    query = select(AnnouncedFileRow.path).where(AnnouncedFileRow.image_root == image_root)
-    return set(session.scalars(query))

@@ -103,7 +103,7 @@ class FrameShelf:
     def announce_orphans(self) -> list[ImageAcquired]:
         """Journal the frames that no event names, oldest first, and clear away what never became one."""
         with self._store.read() as session:
-            known = files.known_paths(session, self._image_root)
+            known = files.known_sizes(session, self._image_root)
         found: list[ImageAcquired] = []
         for path in sorted(self.folder.rglob("*")):
             if path.name.startswith(".") and path.suffix in (".part", ".tmp"):
