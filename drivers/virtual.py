@@ -66,6 +66,8 @@ class VirtualMicroscope:
         By what share of the change in field width the image's centre moves when the width is changed.
     mode
         In which it is found when it is connected to.
+    holder
+        Instead of one made of ``seed`` and ``samples``.
     """
 
     def __init__(
@@ -80,12 +82,13 @@ class VirtualMicroscope:
         backlash_um: float = 1.0,
         hfw_shift: float = 0.003,
         mode: str = "sem",
+        holder: StubHolder | None = None,
     ) -> None:
         if min(latency, stage_error_um, backlash_um) < 0:
             raise ValueError("latency, stage_error_um and backlash_um must not be negative")
         if min(width_px, height_px) < 64:
             raise ValueError(f"a frame has at least 64 x 64 px, not {width_px} x {height_px}")
-        self.holder = StubHolder(seed, tuple(s.strip() for s in samples.split(",") if s.strip()))
+        self.holder = holder or StubHolder(seed, tuple(s.strip() for s in samples.split(",") if s.strip()))
         self.last_frame: SimulatedFrame | None = None
         """The frame acquired last with its ground truth, for tests and benchmarks."""
         self._faults = Faults(self.name)

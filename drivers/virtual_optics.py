@@ -59,7 +59,7 @@ def able(holder: StubHolder, size_px: tuple[int, int], sizes_px: tuple[tuple[int
         stage_x_range_mm=x_mm,
         stage_y_range_mm=y_mm,
         detectors=("sed", "bsd"),
-        dwell_times_ns=(50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0),
+        dwell_times_ns=(5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0),
         frame_averages_max=64,
         width_px=size_px[0],
         height_px=size_px[1],

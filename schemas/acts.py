@@ -36,13 +36,22 @@ class ActState(StrEnum):
 OPEN_STATES = (ActState.REQUESTED, ActState.APPROVED, ActState.RUNNING, ActState.ACQUIRED)
 
 
+INTERRUPTED = "interrupted"
+"""Begins the failure of an act whose gateway ended: no fault of the instrument."""
+
+
 class RescanReason(StrEnum):
     """Why a frame is not enough; each has its own remedy."""
 
+    CHARGED = "charged"
     BLURRED = "blurred"
     NOISY = "noisy"
-    UNCERTAIN = "uncertain"
+    TOO_SMALL = "too_small"
+    SIZE_NEAR_FIELD = "size_near_field"
+    CROWDED = "crowded"
+    AGGLOMERATED = "agglomerated"
     TOO_FEW = "too_few"
+    UNCERTAIN = "uncertain"
     REQUESTED = "requested"
 
 
@@ -94,6 +103,7 @@ class Act(Schema):
     created_at: UtcTime
     expires_at: UtcTime | None = None
     running_until: UtcTime | None = None
+    ended_at: UtcTime | None = None
     outcome: ActOutcome | None = None
     failure: str | None = Field(default=None, description="why it was denied, cancelled or failed")
     late_frames: tuple[UUID, ...] = Field(default=(), description="frames that came after it had ended")

@@ -104,6 +104,14 @@ class UncertainFraction(Schema):
     method: Literal["wilson", "frame_bootstrap"] = "wilson"
 
 
+class Specks(Schema):
+    """What stands out of the ground like particles and is too small to be outlined as one."""
+
+    count: int = Field(ge=0)
+    area_fraction: float = Field(ge=0, le=1, description="of the ground between the particles")
+    ecd_px: float = Field(ge=0, description="median equivalent circular diameter; 0 without any")
+
+
 class ModelReference(Schema):
     """Names the weights behind a number."""
 
@@ -147,6 +155,13 @@ class FrameMorphology(Schema):
     focus: float | None = Field(default=None, description="see labsem.morphology.quality.focus_measure")
     signal_to_noise: float | None = None
     saturated_fraction: float = Field(ge=0, le=1)
+    charging: float | None = Field(default=None, ge=0, description="see labsem.morphology.quality.charging")
+    largest_cut_px: float | None = Field(
+        default=None,
+        ge=0,
+        description="equivalent circular diameter of what is seen of the largest particle that the edge cuts",
+    )
+    specks: Specks | None = None
     detection_floor_px: float | None = None
     detection_floor_um: float | None = None
     scale_relative_uncertainty: float | None = Field(default=None, ge=0)

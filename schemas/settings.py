@@ -70,10 +70,30 @@ class RegimeThresholds(_Section):
     """When a frame of one regime is not good enough."""
 
     uncertain_fraction: float = Field(
-        ge=0, le=1, description="rescan where the Wilson lower bound is over it"
+        ge=0, le=1, description="uncertain: the fraction's Wilson lower bound is over it"
     )
-    focus_min: float = Field(ge=0, description="rescan where the focus measure is under it")
-    signal_to_noise_min: float = Field(ge=0)
+    focus_min: float = Field(ge=0, description="blurred: the focus measure is under it")
+    signal_to_noise_min: float = Field(ge=0, description="noisy: the ratio is under it")
+    charging_max: float = Field(default=0.1, ge=0, description="charged: streaks over contrast are over it")
+    size_over_floor_min: float = Field(
+        default=1.6, ge=0, description="too small: D50 is under so many detection floors"
+    )
+    specks_min: int = Field(default=150, ge=1, description="too small: at least so many specks, and")
+    specks_share_min: float = Field(
+        default=0.01, ge=0, le=1, description="they cover over this share of the ground"
+    )
+    size_share_max: float = Field(
+        default=1 / 3, gt=0, le=1, description="near the field: D90 over the field width is over it"
+    )
+    particles_few: int = Field(default=10, ge=0, description="where fewer particles lie whole in the field")
+    size_share_max_of_few: float = Field(
+        default=0.2, gt=0, le=1, description="the largest over the field width may reach this"
+    )
+    area_coverage_max: float = Field(default=0.55, gt=0, le=1, description="crowded: particles cover more")
+    solidity_min: float = Field(
+        default=0.85, ge=0, le=1, description="agglomerated: the outlines' median solidity is under it"
+    )
+    particles_min: int = Field(default=1, ge=0, description="too few: fewer particles lie whole in the field")
 
 
 class RescanSettings(_Section):
@@ -87,6 +107,15 @@ class RescanSettings(_Section):
     attempts_per_hour: int = Field(default=30, ge=0)
     site_radius_fraction: float = Field(
         default=0.25, gt=0, description="of the HFW: nearer places are one site"
+    )
+    elsewhere_fields: float = Field(
+        default=4, ge=1, description="how many field widths away another place lies"
+    )
+    longest_scan_s: float = Field(
+        default=120, gt=0, description="no frame is asked for that is scanned for longer"
+    )
+    cool_down_s: float = Field(
+        default=60, ge=0, description="an instrument that failed a rescan is asked for none within"
     )
     expires_after_s: float = Field(default=1800, gt=0, description="requested or approved and not begun")
     running_for_s: float = Field(default=300, gt=0, description="claimed and no frame")

@@ -12,9 +12,10 @@ from labsem.morphology.distributions import build_sizes, distribution, shapes
 from labsem.morphology.intervals import uncertain_fraction
 from labsem.morphology.particles import ParticleTable
 from labsem.morphology.quality import charging, focus_measure, saturated_fraction, signal_to_noise
-from schemas.morphology import Flag, Shapes, Sizes, UncertainFraction
+from labsem.morphology.specks import find_specks
+from schemas.morphology import Flag, Shapes, Sizes, Specks, UncertainFraction
 
-CROWDED_COVERAGE = 0.6
+CROWDED_COVERAGE = 0.55
 """Area coverage from which particles hide each other: flag ``crowded``."""
 
 SATURATED_SHARE = 0.05
@@ -22,6 +23,9 @@ SATURATED_SHARE = 0.05
 
 CHARGED_STREAKS = 0.1
 """Strength of streaks, see :func:`labsem.morphology.quality.charging`, over which: flag ``charged``."""
+
+SPECKS_COVERAGE = 0.1
+"""Specks are looked for where the particles that were found cover less: elsewhere they cannot be the powder."""
 
 FLOOR_MARGIN = 1.5
 """Flag ``near_detection_floor`` where the number D10 is under this multiple of the floor."""
@@ -44,6 +48,9 @@ class FrameNumbers:
     focus: float | None
     signal_to_noise: float | None
     saturated_fraction: float
+    charging: float
+    largest_cut_px: float
+    specks: Specks | None
     detection_floor_px: float | None
     detection_floor_um: float | None
     scale_relative_uncertainty: float | None
@@ -62,6 +69,10 @@ def summarize_frame(
     out_of_distribution: bool = False,
     focus_min: float = 0.5,
     signal_to_noise_min: float = 4.0,
+    charging_max: float = CHARGED_STREAKS,
+    area_coverage_max: float = CROWDED_COVERAGE,
+    size_share_max: float = 1 / 3,
+    covered: NDArray[np.bool_] | None = None,
     scale_relative_uncertainty: float | None = None,
     scale_verified: bool = False,
 ) -> FrameNumbers:
@@ -69,7 +80,8 @@ def summarize_frame(
 
     ``pixels`` are those analysed, (H, W), data bar removed. Distributions are of the particles not cut by the edge, in
     micrometres where the table has a scale and in pixels always. ``area_coverage`` is the share of pixels that any
-    particle covers, the cut ones too.
+    particle covers, the cut ones too. Specks are looked for where it is told which pixels are ``covered``, (H, W),
+    and these are few.
     """
     height_px, width_px = pixels.shape
     um_per_px = None if table.pixel_size_nm is None else table.pixel_size_nm / 1e3
@@ -84,6 +96,7 @@ def summarize_frame(
         )
     )
     focus, snr, saturated = focus_measure(pixels), signal_to_noise(pixels), saturated_fraction(pixels)
+    streaks = charging(pixels)
     coverage = min(1.0, float(table.area_px.sum()) / (width_px * height_px))
     d10, d90 = sizes.number.all.d10_px, sizes.number.all.d90_px
     floor = detection_floor_px
@@ -95,9 +108,9 @@ def summarize_frame(
             (Flag.BLURRED, focus is not None and focus < focus_min),
             (Flag.NOISY, snr is not None and snr < signal_to_noise_min),
             (Flag.SATURATED, saturated > SATURATED_SHARE),
-            (Flag.CHARGED, charging(pixels) > CHARGED_STREAKS),
-            (Flag.CROWDED, coverage > CROWDED_COVERAGE),
-            (Flag.SIZE_NEAR_FIELD, d90 is not None and d90 > width_px / 3),
+            (Flag.CHARGED, streaks > charging_max),
+            (Flag.CROWDED, coverage > area_coverage_max),
+            (Flag.SIZE_NEAR_FIELD, d90 is not None and d90 > width_px * size_share_max),
             (
                 Flag.NEAR_DETECTION_FLOOR,
                 d10 is not None and floor is not None and d10 < FLOOR_MARGIN * floor,
@@ -129,6 +142,9 @@ def summarize_frame(
         focus=focus,
         signal_to_noise=snr,
         saturated_fraction=saturated,
+        charging=streaks,
+        largest_cut_px=float(table.ecd_px[table.cut_by_edge].max(initial=0.0)),
+        specks=find_specks(pixels, covered) if covered is not None and coverage < SPECKS_COVERAGE else None,
         detection_floor_px=floor,
         detection_floor_um=None if um_per_px is None or floor is None else floor * um_per_px,
         scale_relative_uncertainty=scale_relative_uncertainty if um_per_px is not None else None,

@@ -116,9 +116,7 @@ def render(world: World, view: View) -> SimulatedFrame:
     image, sigma = image[inner], sigma if isinstance(sigma, float) else sigma[inner]
     labels, found, full_px = canvas.framed_labels()
     insulating = np.array([False, *(scene.components[p.component].material.insulating for p in found)])
-    image = scan.charge(
-        image, insulating[labels], scene.look.charging * view.charging, view.accelerating_voltage_kv, rng
-    )
+    image = _charged(image, insulating[labels], scene.look.charging * view.charging, view, rng)
     image = scan.drift_blur(image, view) * scan.vignette(view)
     noise = np.asarray(
         scan.noise_sigma(image, view.spot**2 * view.dwell_time_ns, view.frame_averages), np.float32
@@ -127,6 +125,16 @@ def render(world: World, view: View) -> SimulatedFrame:
     ids = [p.particle_id for p in found]
     particles = judge(labels, ids, full_px, shown, noise * np.float32(view.contrast), sigma)
     return SimulatedFrame(scan.digitise(image, noise, view, rng), labels, tuple(particles), view, world.seed)
+
+
+def _charged(
+    image: Image, insulating: NDArray[np.bool_], strength: float, view: View, rng: np.random.Generator
+) -> Image:
+    image = scan.charge(image, insulating, strength, view.accelerating_voltage_kv, rng)
+    if not insulating.any():
+        return image
+    deflection = scan.charge_deflection_px(image.shape, strength, view.accelerating_voltage_kv, rng)
+    return image if deflection is None else scan.shift_rows(image, deflection)
 
 
 def _axis(centre_mm: float, pixels: int, margin: int, pixel_um: float) -> NDArray[np.float64]:

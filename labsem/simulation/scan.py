@@ -18,6 +18,15 @@ MAINS_HZ = 50.0
 CHARGING_FROM_KV = 2.5
 """About the voltage under which as many electrons leave an insulator as arrive (Reimer, 2nd ed., section 3.5)."""
 
+DEFLECTS_FROM = 0.5
+"""Strength of charging over which it moves the beam as well."""
+
+DEFLECTION = 0.003
+"""Standard deviation of that over the frame's width, for each unit of strength."""
+
+JUMPS = 8
+"""Mean number of jumps in a frame."""
+
 HALO_SHARE = 0.02
 """Standard deviation of the halo around a charged body over the frame's width."""
 
@@ -39,6 +48,25 @@ def charge(
     gain = ndimage.gaussian_filter1d(rng.standard_normal(len(image)), 1.5)[:, None] * 4.5
     bands = ndimage.gaussian_filter1d(rng.standard_normal(len(image)), 2.0)[:, None] * 0.15
     return np.asarray(image * field + np.float32(strength) * (gain * tail + bands).astype(np.float32))
+
+
+def charge_deflection_px(
+    shape: tuple[int, int], strength: float, voltage_kv: float, rng: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """Displacement of each line by strong charge: it wanders, and jumps where charge breaks through.
+
+    None up to :data:`DEFLECTS_FROM`, under which charge shows in the signal alone.
+    """
+    excess = strength * max(1 - CHARGING_FROM_KV / voltage_kv, 0.0) - DEFLECTS_FROM
+    if excess <= 0:
+        return None
+    height, width = shape
+    wandering = ndimage.gaussian_filter1d(rng.standard_normal(height), 8) * 5.3
+    jumps = np.zeros(height)
+    where = rng.random(height) < JUMPS / height
+    jumps[where] = rng.choice([-2.0, 2.0], np.count_nonzero(where))
+    decaying = lfilter([1.0], [1, -np.exp(-JUMPS / height)], jumps)
+    return np.asarray(DEFLECTION * width * excess * (wandering + decaying))
 
 
 def line_vibration_px(view: View, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -290,6 +290,7 @@ def to_schema(row: ActRow) -> Act:
         created_at=row.created_at,
         expires_at=row.expires_at,
         running_until=row.running_until,
+        ended_at=row.ended_at,
         outcome=None if row.outcome is None else ActOutcome.model_validate(row.outcome),
         failure=row.failure,
         late_frames=tuple(UUID(frame) for frame in row.late_frames),
@@ -361,6 +362,8 @@ def move(session: Session, row: ActRow, state: ActState, *, failure: str | None 
     """Set a locked row's state, and tell of it."""
     row.state = state.value
     row.revision += 1
+    if state not in OPEN_STATES:
+        row.ended_at = clock.now(session)
     if failure is not None:
         row.failure = failure
     return announce(session, row)

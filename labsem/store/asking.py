@@ -15,7 +15,7 @@ from labsem.store import acts, analyses, clock, instruments, journal, samples
 from labsem.store.errors import RefusedError
 from labsem.store.tables import ActRow, FrameRow, InstrumentRow, SiteRow
 from labsem.store.writing import ROW_LOCK
-from schemas.acts import Act, ActKind, ActState, RescanParameters, RescanReason
+from schemas.acts import INTERRUPTED, Act, ActKind, ActState, RescanParameters, RescanReason
 from schemas.requests import RequestRescan
 from schemas.settings import RescanSettings
 
@@ -33,11 +33,21 @@ class Asked:
 
 @dataclass(frozen=True)
 class Tried:
-    """Rescans that the policy asked for before: at the site, on the sample, and by the instrument within the hour."""
+    """Rescans that the policy asked for before: at the site, on the sample, and by the instrument within the hour.
+
+    Attributes
+    ----------
+    remedies
+        Of those at the site that brought a frame, oldest first.
+    cooling_s
+        Time until the instrument may be asked again after a rescan that it reported as failed.
+    """
 
     site: int
     sample: int
     hour: int
+    remedies: tuple[RescanParameters, ...] = ()
+    cooling_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,9 @@ class Place:
         return cls(sample_id, instrument_id, position_x_mm, position_y_mm, radius, act_id)
 
 
-def tried(session: Session, place: Place, frame_id: UUID) -> Tried:
+def tried(session: Session, place: Place, frame_id: UUID, settings: RescanSettings) -> Tried:
     """Count the policy's attempts; the rows of sample, site and instrument stay locked, so that the count holds."""
-    return _count(session, place, _site(session, place, frame_id))
+    return _count(session, place, _site(session, place, frame_id), settings)
 
 
 def create_rescan(
@@ -105,7 +115,7 @@ def create_rescan(
         return Asked(None, "rescans are off (rescans.approval)")
     site = _site(session, place, frame_before)
     if by_policy:
-        refusal = _open_at(session, site) or _exhausted(_count(session, place, site), settings)
+        refusal = _open_at(session, site) or _exhausted(_count(session, place, site, settings), settings)
         if refusal:
             return Asked(None, refusal)
     journal.ensure(session, stream)
@@ -247,19 +257,42 @@ def _distance_um(site: SiteRow, place: Place) -> float | None:
     return distance if distance <= reach else None
 
 
-def _count(session: Session, place: Place, site: SiteRow) -> Tried:
+def _count(session: Session, place: Place, site: SiteRow, settings: RescanSettings) -> Tried:
     # Samples on one instrument share its hour, and have no site in common.
     session.get_one(InstrumentRow, place.instrument_id, with_for_update=ROW_LOCK, populate_existing=True)
     hour_ago = clock.after(session, -HOUR_S)
     policy = select(func.count()).select_from(ActRow).where(ActRow.requested_by == POLICY)
+    at_site = session.scalars(
+        select(ActRow)
+        .where(ActRow.requested_by == POLICY, ActRow.site_id == site.site_id)
+        .order_by(ActRow.created_at)
+    ).all()
     return Tried(
-        site=session.scalar(policy.where(ActRow.site_id == site.site_id)) or 0,
+        site=len(at_site),
         sample=session.scalar(policy.where(ActRow.sample_id == place.sample_id)) or 0,
         hour=session.scalar(
             policy.where(ActRow.instrument_id == place.instrument_id, ActRow.created_at > hour_ago)
         )
         or 0,
+        remedies=tuple(RescanParameters.model_validate(row.parameters) for row in at_site if row.frame_after),
+        cooling_s=_cooling_s(session, place.instrument_id, settings.cool_down_s),
     )
+
+
+def _cooling_s(session: Session, instrument_id: str, cool_down_s: float) -> float:
+    """An instrument that failed rests; one whose gateway was started anew has nothing to rest from."""
+    moment = clock.now(session)
+    failed_at = session.scalar(
+        select(func.max(ActRow.ended_at)).where(
+            ActRow.instrument_id == instrument_id,
+            ActRow.kind == ActKind.RESCAN.value,
+            ActRow.state == ActState.FAILED.value,
+            ActRow.frame_after.is_(None),
+            ~ActRow.failure.startswith(INTERRUPTED),
+            ActRow.ended_at > moment - timedelta(seconds=cool_down_s),
+        )
+    )
+    return 0.0 if failed_at is None else max(cool_down_s - (moment - failed_at).total_seconds(), 0.0)
 
 
 def _open_at(session: Session, site: SiteRow) -> str:
@@ -279,4 +312,6 @@ def _exhausted(before: Tried, settings: RescanSettings) -> str:
     ):
         if count >= limit:
             return f"{count} rescans {what} were tried"
+    if before.cooling_s > 0:
+        return f"the instrument failed a rescan; it is asked again in {before.cooling_s:.0f} s (rescans.cool_down_s)"
     return ""

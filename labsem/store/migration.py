@@ -19,10 +19,10 @@ from labsem.store.engines import make_engines, reason
 from labsem.store.errors import StoreUnavailableError, StoreVersionError
 from labsem.store.location import parse_url, redacted, refuse_network_share, sqlite_path
 
-HEAD = "0002"
+HEAD = "0003"
 """Revision that this program needs; the last one in ``migrations/versions``."""
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """All that this program knows, oldest first."""
 
 _SCRIPTS = Path(__file__).parent / "migrations"

@@ -77,6 +77,7 @@ def analyze_frame(
             frame.pixels,
             detection_floor_px=floor_px,
             out_of_distribution=segmentation.out_of_distribution,
+            covered=segmentation.label_image > 0,
         )
     outputs = {kind: pattern.format(name) for kind, pattern in OUTPUTS.items()}
     kept = [int(label) for label in table.label]

@@ -23,6 +23,7 @@ from services.cli import (
     loop,
     models,
     records,
+    rescan_bench,
     rescans,
     simulation,
     system,
@@ -90,6 +91,7 @@ for _module in (
     bench,
     foreign,
     comparison,
+    rescan_bench,
     models,
     system,
 ):

@@ -185,14 +185,13 @@ def _decide(
     *,
     plain: bool,
 ) -> Decision:
-    evidence = FrameEvidence(
+    evidence = FrameEvidence.of(
+        result.numbers,
         regime=result.regime,
-        uncertain_fraction=morphology.uncertain_fraction,
-        focus=morphology.focus,
-        signal_to_noise=morphology.signal_to_noise,
         acquisition=morphology.acquisition,
         position_x_mm=event.position_x_mm,
         position_y_mm=event.position_y_mm,
+        plan_goes_on=not plain and _plan_goes_on(session, event),
     )
     status = None if plain else instruments.status(session, event.instrument_id)
     capabilities = None if status is None else status.capabilities
@@ -209,8 +208,14 @@ def _decide(
         position_y_mm=event.position_y_mm,
         act_id=event.act_id,
     )
-    tried = asking.tried(session, place, event.frame_id)
-    attempts = Attempts(site=tried.site, sample=tried.sample, hour=tried.hour)
+    tried = asking.tried(session, place, event.frame_id, rescans)
+    attempts = Attempts(
+        site=tried.site,
+        sample=tried.sample,
+        hour=tried.hour,
+        remedies=tried.remedies,
+        cooling_s=tried.cooling_s,
+    )
     found = decide(evidence, settings=rescans, capabilities=capabilities, attempts=attempts)
     if found.kind != "rescan":
         return _told(found)
@@ -229,6 +234,11 @@ def _decide(
             kind="advised", reasons=found.reasons, detail=f"{found.detail}; not asked for: {asked.refusal}"
         )
     return Decision(kind="rescan", reasons=found.reasons, detail=found.detail, act_id=asked.act.act_id)
+
+
+def _plan_goes_on(session: Session, event: ImageAcquired) -> bool:
+    act = _act(session, event)
+    return act is not None and act.plan is not None and act.state is ActState.RUNNING
 
 
 def _told(found: PolicyDecision) -> Decision:

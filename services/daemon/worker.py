@@ -127,6 +127,10 @@ def analyse(segmenter: Segmenter, job: FrameJob, options: WorkerOptions) -> Fram
             out_of_distribution=segmentation.out_of_distribution,
             focus_min=limits.focus_min,
             signal_to_noise_min=limits.signal_to_noise_min,
+            charging_max=limits.charging_max,
+            area_coverage_max=limits.area_coverage_max,
+            size_share_max=limits.size_share_max,
+            covered=segmentation.label_image > 0,
             scale_relative_uncertainty=job.scale_relative_uncertainty,
             scale_verified=job.scale_verified,
         )

@@ -11,7 +11,7 @@ import structlog
 from drivers.base import MicroscopeState
 from drivers.targets import Target
 from labsem.streams import RequestClient, RequestRefusedError, ServiceUnavailableError, StreamError
-from schemas.acts import Act, ActKind
+from schemas.acts import Act, ActKind, RescanParameters
 from schemas.base import Schema
 from schemas.image import Acquisition, ImageAcquired
 from schemas.requests import ActsAnswer, Claim, ErrorCode, Held, Report
@@ -112,9 +112,7 @@ def target_of(act: Act, before: ImageAcquired | None, state: MicroscopeState) ->
         raise UnclearActError(
             f"this gateway does rescans, not an {act.kind.value}; upgrade labsem on its host"
         )
-    wanted = act.parameters
-    was = before.acquisition if before is not None else Acquisition()
-    x_mm, y_mm = wanted.position_x_mm, wanted.position_y_mm
+    x_mm, y_mm = act.parameters.position_x_mm, act.parameters.position_y_mm
     if before is not None:
         x_mm = before.position_x_mm if x_mm is None else x_mm
         y_mm = before.position_y_mm if y_mm is None else y_mm
@@ -122,6 +120,14 @@ def target_of(act: Act, before: ImageAcquired | None, state: MicroscopeState) ->
         raise UnclearActError(
             f"neither the act nor the frame before it ({act.frame_before}) names a place; ask for one with its place"
         )
+    was = before.acquisition if before is not None else Acquisition()
+    return target_at(x_mm, y_mm, act.parameters, was, state)
+
+
+def target_at(
+    x_mm: float, y_mm: float, wanted: RescanParameters, was: Acquisition, state: MicroscopeState
+) -> Target:
+    """What parameters mean at a place, after a frame that was taken so, for an instrument that stands so."""
     there = abs(x_mm - state.x_mm) < NO_MOVE_MM and abs(y_mm - state.y_mm) < NO_MOVE_MM
     return Target(
         x_mm=None if there else x_mm,

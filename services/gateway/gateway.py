@@ -21,7 +21,7 @@ from labsem.frames import write_atomically
 from labsem.store import Store, journal
 from labsem.streams import MemoryCursors, Publisher, RequestServer, StreamError, Subscriber
 from labsem.streams.stored import StoreJournal
-from schemas.acts import Act, ActChanged, ActKind, ActState, InstrumentState
+from schemas.acts import INTERRUPTED, Act, ActChanged, ActKind, ActState, InstrumentState
 from schemas.envelope import Envelope
 from schemas.requests import ReadFrame
 from schemas.settings import Settings
@@ -250,7 +250,7 @@ class Gateway:
             if act.kind is ActKind.ACQUISITION:
                 self._queue.begin(act, self._shelf)
             elif self._shelf.answer(act.act_id) is None:
-                self._acts.report(act.act_id, "interrupted: the gateway ended before a frame was taken")
+                self._acts.report(act.act_id, f"{INTERRUPTED}: the gateway ended before a frame was taken")
 
     def _do(self, act: Act) -> None:
         log.info("act_claimed", act_id=str(act.act_id), reasons=[reason.value for reason in act.reasons])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labsem.morphology import wilson_bounds
-from schemas.acts import Capabilities, RescanReason
+from schemas.acts import Capabilities, RescanParameters, RescanReason
 from schemas.image import Acquisition
-from schemas.morphology import Regime, UncertainFraction
+from schemas.morphology import Regime, Specks, UncertainFraction
 from schemas.settings import RescanSettings
 from services.policy import Attempts, FrameEvidence, decide
 
@@ -24,6 +27,7 @@ CAPABILITIES = Capabilities(
     dwell_times_ns=(100, 200, 400, 800, 1600, 3200),
     frame_averages_max=64,
 )
+CARPET = Specks(count=400, area_fraction=0.08, ecd_px=4.0)
 TAKEN = Acquisition(hfw_um=100, pixel_size_nm=50, dwell_time_ns=400, frame_averages=4, detector="bsd")
 
 
@@ -40,8 +44,25 @@ def evidence(
     regime: Regime = Regime.LOW,
     acquisition: Acquisition = TAKEN,
     x_mm: float | None = 1.0,
+    **more: Any,
 ) -> FrameEvidence:
-    return FrameEvidence(regime, fraction(uncertain, n), focus, ratio, acquisition, x_mm, 2.0)
+    return FrameEvidence(
+        regime, fraction(uncertain, n), focus, ratio, acquisition, x_mm, 2.0, width_px=1000, **more
+    )
+
+
+def rescan_of(
+    frame: FrameEvidence, *tried: RescanParameters, capabilities: Capabilities = CAPABILITIES
+) -> RescanParameters:
+    attempts = Attempts(site=len(tried), sample=len(tried), hour=len(tried), remedies=tried)
+    decision = decide(
+        frame,
+        settings=SETTINGS.model_copy(update={"attempts_per_site": 9}),
+        capabilities=capabilities,
+        attempts=attempts,
+    )
+    assert decision.kind == "rescan", decision.detail
+    return decision.parameters
 
 
 @pytest.mark.parametrize(
@@ -55,28 +76,56 @@ def evidence(
         (evidence(uncertain=25, regime=Regime.JOINT), "rescan", ["uncertain"]),
         (evidence(focus=0.3), "rescan", ["blurred"]),
         (evidence(ratio=2.0), "rescan", ["noisy"]),
-        (evidence(uncertain=30, focus=0.3, ratio=2.0), "rescan", ["blurred", "noisy", "uncertain"]),
-        (evidence(n=0), "advised", ["too_few"]),
+        (evidence(uncertain=30, focus=0.3, ratio=2.0), "rescan", ["blurred", "noisy"]),  # they explain it
+        (evidence(n=0), "rescan", ["too_few"]),
         (evidence(n=0, focus=0.3), "rescan", ["blurred", "too_few"]),
         (evidence(focus=None, ratio=None), "none", []),
+        (evidence(charging=0.2), "rescan", ["charged"]),
+        (evidence(d50_px=8.0, detection_floor_px=6.0), "rescan", ["too_small"]),
+        (evidence(d50_px=10.0, detection_floor_px=6.0), "none", []),
+        (
+            evidence(d50_px=8.0, detection_floor_px=6.0, ratio=2.0),
+            "rescan",
+            ["noisy"],
+        ),  # noise has specks too
+        (evidence(n=0, specks=CARPET), "rescan", ["too_small"]),
+        (evidence(n=9, specks=CARPET, area_coverage=0.05), "none", []),  # what was found covers as much
+        (evidence(d90_px=340.0), "rescan", ["size_near_field"]),
+        (evidence(d90_px=250.0), "none", []),
+        (evidence(n=9, d90_px=250.0), "rescan", ["size_near_field"]),  # and there are few
+        (evidence(n=0, largest_cut_px=300.0), "rescan", ["size_near_field"]),
+        (evidence(n=3, d90_px=400.0, focus=0.4), "rescan", ["size_near_field", "blurred"]),
+        (evidence(area_coverage=0.6), "rescan", ["crowded"]),
+        (evidence(solidity=0.8), "rescan", ["agglomerated"]),
+        (evidence(area_coverage=0.6, plan_goes_on=True), "none", ["crowded"]),
+        (evidence(area_coverage=0.6, focus=0.3, plan_goes_on=True), "rescan", ["blurred", "crowded"]),
     ],
 )
 def test_decisions(frame: FrameEvidence, kind: str, reasons: list[str]) -> None:
     decision = decide(frame, settings=SETTINGS, capabilities=CAPABILITIES)
     assert decision.kind == kind
     assert [reason.value for reason in decision.reasons] == reasons
-    assert bool(decision.detail) == (kind != "none")
+    assert bool(decision.detail) == bool(reasons)
 
 
-def test_uncertain_asks_for_four_times_the_dose_and_refocuses_at_the_same_place() -> None:
-    decision = decide(evidence(uncertain=30), settings=SETTINGS, capabilities=CAPABILITIES)
+def test_uncertain_repeats_closer_and_then_asks_a_person() -> None:
+    frame = evidence(uncertain=30)
+    decision = decide(frame, settings=SETTINGS, capabilities=CAPABILITIES)
     parameters = decision.parameters
-    assert (parameters.position_x_mm, parameters.position_y_mm, parameters.hfw_um) == (1.0, 2.0, 100)
+    assert (parameters.position_x_mm, parameters.position_y_mm, parameters.hfw_um) == (1.0, 2.0, 50)
     assert parameters.autofocus
-    assert (parameters.dwell_time_ns, parameters.frame_averages) == (1600, 4)
+    assert (parameters.dwell_time_ns, parameters.frame_averages) == (400, 4)
     assert parameters.detector == "bsd"
     assert "75%" in decision.detail
     assert "35%" in decision.detail
+    again = decide(
+        frame,
+        settings=SETTINGS,
+        capabilities=CAPABILITIES,
+        attempts=Attempts(site=1, sample=1, hour=1, remedies=(parameters,)),
+    )
+    assert again.kind == "advised"
+    assert "a person should look" in again.detail
 
 
 def test_blurred_refocuses_and_nothing_else() -> None:
@@ -88,13 +137,98 @@ def test_blurred_refocuses_and_nothing_else() -> None:
 def test_noisy_asks_for_the_dose_that_reaches_the_threshold() -> None:
     parameters = decide(evidence(ratio=2.0), settings=SETTINGS, capabilities=CAPABILITIES).parameters
     assert not parameters.autofocus
-    assert parameters.dwell_time_ns == 3200  # (1.2 x 4 / 2)^2 = 5.8 times
+    # (2 x 4 / 2)^2 = 16 times, of which the longest dwell time gives 8.
+    assert (parameters.dwell_time_ns, parameters.frame_averages) == (3200, 8)
+
+
+def test_noisy_is_bounded_by_the_time_of_a_scan() -> None:
+    slow = CAPABILITIES.model_copy(update={"width_px": 1920, "height_px": 1200})
+    settings = SETTINGS.model_copy(update={"longest_scan_s": 10.0})  # the frame took 3.7 s
+    parameters = decide(evidence(ratio=2.0), settings=settings, capabilities=slow).parameters
+    assert (parameters.dwell_time_ns, parameters.frame_averages) == (1600, 4)
+    decision = decide(
+        evidence(ratio=2.0), settings=SETTINGS.model_copy(update={"longest_scan_s": 1.0}), capabilities=slow
+    )
+    assert decision.kind == "advised"
+
+
+def test_blurred_corrects_astigmatism_where_the_instrument_can() -> None:
+    able = CAPABILITIES.model_copy(update={"autostigmation": True})
+    parameters = rescan_of(evidence(focus=0.3), capabilities=able)
+    assert parameters.autofocus
+    assert parameters.autostigmation
+    assert not rescan_of(evidence(focus=0.3)).autostigmation
+    by_hand = CAPABILITIES.model_copy(update={"autofocus": False})
+    assert "focus by hand" in decide(evidence(focus=0.3), settings=SETTINGS, capabilities=by_hand).detail
+
+
+def test_charged_lets_gas_in_then_lowers_the_voltage_then_changes_the_detector() -> None:
+    able = CAPABILITIES.model_copy(
+        update={"charge_reductions": ("off", "low", "medium", "high"), "voltage_range_kv": (5.0, 15.0)}
+    )
+    taken = TAKEN.model_copy(update={"accelerating_voltage_kv": 10.0})
+    mild = rescan_of(evidence(charging=0.15, acquisition=taken), capabilities=able)
+    assert mild.charge_reduction == "medium"
+    assert (mild.position_x_mm, mild.hfw_um, mild.autofocus) == (1.0, 100, False)
+    assert rescan_of(evidence(charging=0.4, acquisition=taken), capabilities=able).charge_reduction == "high"
+    more = rescan_of(evidence(charging=0.15, acquisition=taken), mild, capabilities=able)
+    assert more.charge_reduction == "high"
+    lower = rescan_of(evidence(charging=0.15, acquisition=taken), mild, more, capabilities=able)
+    assert (lower.charge_reduction, lower.accelerating_voltage_kv) == ("high", 6.0)
+    lowest = TAKEN.model_copy(update={"accelerating_voltage_kv": 5.0})
+    other = rescan_of(evidence(charging=0.15, acquisition=lowest), mild, more, lower, capabilities=able)
+    assert other.detector == "sed"
+    decision = decide(evidence(charging=0.15), settings=SETTINGS, capabilities=CAPABILITIES)
+    assert decision.parameters.detector == "sed", "no gas, no voltage: another detector at once"
+    single = CAPABILITIES.model_copy(update={"detectors": ("bsd",)})
+    advised = decide(evidence(charging=0.15), settings=SETTINGS, capabilities=single)
+    assert advised.kind == "advised"
+    assert "coat the sample" in advised.detail
+
+
+def test_too_small_looks_closer_and_near_the_field_looks_wider() -> None:
+    closer = rescan_of(evidence(d50_px=8.0, detection_floor_px=6.0))
+    assert closer.hfw_um == pytest.approx(20)  # 8 px become 40 px
+    assert closer.autofocus
+    assert (closer.position_x_mm, closer.position_y_mm) == (1.0, 2.0)
+    assert rescan_of(evidence(n=0, specks=CARPET)).hfw_um == pytest.approx(10)  # of 4 px
+    assert rescan_of(evidence(n=3, d90_px=400.0)).hfw_um == pytest.approx(800)  # 400 px become 50 px
+    widest = CAPABILITIES.model_copy(update={"hfw_max_um": 100.0})
+    decision = decide(evidence(d90_px=400.0), settings=SETTINGS, capabilities=widest)
+    assert "largest already" in decision.detail
+
+
+@pytest.mark.parametrize("more", [{"area_coverage": 0.7}, {"solidity": 0.7}, {"n": 0}])
+def test_another_place_is_chosen_without_looking_and_within_reach(more: dict[str, Any]) -> None:
+    frame = evidence(**more)
+    places = set()
+    for before in range(12):
+        decision = decide(
+            frame,
+            settings=SETTINGS.model_copy(update={"attempts_per_sample": 99}),
+            capabilities=CAPABILITIES,
+            attempts=Attempts(sample=before),
+        )
+        parameters = decision.parameters
+        x_mm, y_mm = parameters.position_x_mm, parameters.position_y_mm
+        assert np.hypot(x_mm - 1.0, y_mm - 2.0) == pytest.approx(0.4, abs=1e-3)  # 4 fields of 100 um
+        assert parameters.hfw_um == 100
+        places.add((x_mm, y_mm))
+        assert "another place" in decision.detail
+    assert len(places) == 12
+    edge = CAPABILITIES.model_copy(update={"stage_x_range_mm": (0.9, 10.0), "stage_y_range_mm": (1.9, 2.1)})
+    near = [
+        decide(frame, settings=SETTINGS, capabilities=edge, attempts=Attempts(sample=k)).kind
+        for k in range(9)
+    ]
+    assert set(near) <= {"rescan", "advised"}
+    assert "rescan" in near
 
 
 def test_averages_where_dwell_time_cannot_be_set() -> None:
     fixed = CAPABILITIES.model_copy(update={"dwell_times_ns": ()})
     parameters = decide(evidence(ratio=2.0), settings=SETTINGS, capabilities=fixed).parameters
-    assert (parameters.dwell_time_ns, parameters.frame_averages) == (400, 24)
+    assert (parameters.dwell_time_ns, parameters.frame_averages) == (400, 64)
 
 
 def test_noisy_at_the_most_that_the_instrument_can_do_is_advised() -> None:
@@ -114,7 +248,8 @@ def test_noisy_at_the_most_that_the_instrument_can_do_is_advised() -> None:
         ({}, CAPABILITIES, Attempts(sample=10), "on this sample"),
         ({}, CAPABILITIES, Attempts(hour=30), "in the last hour"),
         ({}, CAPABILITIES.model_copy(update={"stage_x_range_mm": (-1.0, 0.5)}), Attempts(), "x = 1 mm"),
-        ({}, CAPABILITIES.model_copy(update={"hfw_max_um": 50.0}), Attempts(), "100 um"),
+        ({}, CAPABILITIES.model_copy(update={"hfw_max_um": 40.0}), Attempts(), "largest, 40 um"),
+        ({}, CAPABILITIES, Attempts(cooling_s=12.0), "asked again in 12 s"),
     ],
 )
 def test_what_cannot_be_done_is_advised_with_the_obstacle(changes, capabilities, attempts, words) -> None:

@@ -57,6 +57,7 @@ class ActRow(Base):
     expires_at: Mapped[datetime | None]
     running_until: Mapped[datetime | None]
     analysis_until: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
     outcome: Mapped[dict[str, Any] | None]
     failure: Mapped[str | None] = mapped_column(Text)
     late_frames: Mapped[list[str]]

@@ -287,7 +287,9 @@ def test_attempts_are_bounded(store: Store) -> None:
     assert "attempts_per_hour" in attempt(place(sample_id="powder-2"), hour)
     assert attempt(place(sample_id="powder-2", instrument_id="sem-2"), hour) == ""
     with store.write() as session:
-        assert asking.tried(session, place(), uuid4()) == asking.Tried(site=2, sample=3, hour=3)
+        assert asking.tried(session, place(), uuid4(), RescanSettings()) == asking.Tried(
+            site=2, sample=3, hour=3
+        )
         assert ask(session, requested_by="planner").act is not None, "a planner's own are not bounded"
         refused = ask(session, settings=RescanSettings(attempts_per_site=9))
         assert "still open" in refused.refusal
@@ -301,9 +303,9 @@ def test_a_rescans_frame_is_of_its_acts_site(store: Store, make_event: Callable[
         acts.frame_arrived(session, event, analysis_within_s=900)
         acts.resolve(session, act.act_id, ActOutcome(improved=False))
         moved = place(position_x_mm=500.0, act_id=act.act_id)
-        assert asking.tried(session, moved, event.frame_id).site == 1
+        assert asking.tried(session, moved, event.frame_id, RescanSettings()).site == 1
         nowhere = place(position_x_mm=None, position_y_mm=None, hfw_um=None, act_id=None)
-        assert asking.tried(session, nowhere, event.frame_id).site == 0
+        assert asking.tried(session, nowhere, event.frame_id, RescanSettings()).site == 0
 
 
 def test_two_daemons_do_not_both_ask(database_url: str) -> None:
