@@ -80,6 +80,13 @@ class ActOutcome(Schema):
     focus_after: float | None = None
     shift_um: float | None = None
     overlap_fraction: float | None = Field(default=None, ge=0, le=1)
+    d50_interval_ratio_before: float | None = Field(
+        default=None,
+        ge=0,
+        description="where the frames show different places: width of the sample's 95 % interval of D50 by number over "
+        "D50, at the new frame's field width and without it",
+    )
+    d50_interval_ratio_after: float | None = Field(default=None, ge=0, description="the same with it")
     detail: str = ""
 
 

@@ -68,6 +68,7 @@ def show_(act: ActId, as_json: Json = False) -> None:
         "reasons": [reason.value for reason in found.reasons],
         "asked by": found.requested_by,
         "created": local_time(found.created_at),
+        "ended": None if found.ended_at is None else local_time(found.ended_at),
         "expires": local_time(found.expires_at) if found.state in OPEN_STATES else None,
         "frame before": found.frame_before,
         "frame after": found.frame_after,
@@ -81,6 +82,9 @@ def show_(act: ActId, as_json: Json = False) -> None:
         "uncertain before, after": None
         if outcome is None
         else (percent(outcome.uncertain_fraction_before), percent(outcome.uncertain_fraction_after)),
+        "sample's D50 interval over D50, before, after": None
+        if outcome is None or outcome.d50_interval_ratio_after is None
+        else (percent(outcome.d50_interval_ratio_before), percent(outcome.d50_interval_ratio_after)),
         "detail": None if outcome is None else outcome.detail,
     }
     stdout().print(table(f"Rescan {act}", ("", ""), lines.items()))
@@ -96,6 +100,13 @@ def request(
     position_x_mm: Annotated[float | None, typer.Option(help="Stage position.")] = None,
     position_y_mm: Annotated[float | None, typer.Option(help="Stage position.")] = None,
     detector: Annotated[str | None, typer.Option(help="Detector.")] = None,
+    autostigmation: Annotated[
+        bool, typer.Option("--autostigmation", help="Correct astigmatism after focusing.")
+    ] = False,
+    accelerating_voltage_kv: Annotated[float | None, typer.Option(help="Accelerating voltage.")] = None,
+    charge_reduction: Annotated[
+        str | None, typer.Option(help="Level of gas against charging, as the instrument names it.")
+    ] = None,
     label: Annotated[list[str] | None, typer.Option(help="Found again on the new frame's summary.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -113,6 +124,9 @@ def request(
             position_x_mm=position_x_mm,
             position_y_mm=position_y_mm,
             detector=detector,
+            autostigmation=autostigmation,
+            accelerating_voltage_kv=accelerating_voltage_kv,
+            charge_reduction=charge_reduction,
         )
     except ValidationError as error:
         raise typer.BadParameter(

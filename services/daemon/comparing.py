@@ -52,13 +52,9 @@ def compare(
     ``improved`` is told by the measures that the reasons name: true where one is better and none is worse,
     null where it is not clear that both frames show the same place, or less than half of it.
     """
-    comparable = (
-        registration is not None
-        and registration.clear
-        and registration.smaller_overlap_fraction >= COMPARABLE_OVERLAP
-    )
+    both_show_it = comparable(registration)
     areas: tuple[Rectangle | None, Rectangle | None] = (None, None)
-    if comparable and registration is not None:
+    if both_show_it and registration is not None:
         areas = registration.common_area(before.shape, after.shape)
     first, second = before.morphology, after.morphology
     fractions = before.uncertain_fraction(areas[0]), after.uncertain_fraction(areas[1])
@@ -66,10 +62,13 @@ def compare(
         RescanReason.UNCERTAIN: _fallen(*fractions),
         RescanReason.BLURRED: _risen(first.focus, second.focus),
         RescanReason.NOISY: _risen(first.signal_to_noise, second.signal_to_noise),
+        RescanReason.CHARGED: _opposite(_risen(first.charging, second.charging)),
     }
-    asked = [changes[reason] for reason in changes if reason in reasons] or list(changes.values())
+    # Streaks come and go; they tell of charge only where there was some.
+    others = [change for reason, change in changes.items() if reason is not RescanReason.CHARGED]
+    asked = [changes[reason] for reason in changes if reason in reasons] or others
     known = [change for change in asked if change is not None]
-    improved = max(known) > 0 and min(known) >= 0 if comparable and known else None
+    improved = max(known) > 0 and min(known) >= 0 if both_show_it and known else None
     return ActOutcome(
         improved=improved,
         uncertain_fraction_before=fractions[0],
@@ -80,7 +79,16 @@ def compare(
         overlap_fraction=registration.overlap_fraction
         if registration is not None and registration.clear
         else None,
-        detail=_in_words(registration, comparable),
+        detail=_in_words(registration, both_show_it),
+    )
+
+
+def comparable(registration: Registration | None) -> bool:
+    """Whether both frames clearly show one place, and over half of the smaller field of it."""
+    return (
+        registration is not None
+        and registration.clear
+        and registration.smaller_overlap_fraction >= COMPARABLE_OVERLAP
     )
 
 
@@ -109,12 +117,16 @@ def _risen(before: float | None, after: float | None) -> int | None:
     return int(after > before * _RATIO_MARGIN) - int(after * _RATIO_MARGIN < before)
 
 
-def _in_words(registration: Registration | None, comparable: bool) -> str:
+def _opposite(change: int | None) -> int | None:
+    return None if change is None else -change
+
+
+def _in_words(registration: Registration | None, both_show_it: bool) -> str:
     if registration is None:
         return "not compared: scale, field width or file of the frame before do not allow it"
     if not registration.clear:
         return f"not compared: it is not clear that both show one place (correlation {registration.correlation:.2f})"
     share = f"{registration.smaller_overlap_fraction:.0%} of the smaller field"
-    if not comparable:
+    if not both_show_it:
         return f"not compared: both show only {share}"
     return f"compared on {share}, shifted by {registration.shift_um:.2g} um"

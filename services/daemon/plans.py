@@ -11,10 +11,9 @@ from schemas.acts import Act
 from schemas.morphology import FieldBlock, SampleMorphology
 from schemas.plans import Plan
 from schemas.settings import Settings
+from services.daemon.summaries import SAME_FIELD
 
 log = structlog.get_logger(__name__)
-
-SAME_FIELD = 0.01
 
 
 def after_frame(session: Session, act: Act, sample: SampleMorphology, settings: Settings) -> None:

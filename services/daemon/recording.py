@@ -19,6 +19,7 @@ from labsem.store import (
     inbox,
     instruments,
     journal,
+    queries,
     samples,
 )
 from labsem.store.asking import Place
@@ -171,6 +172,11 @@ def _resolve(session: Session, act: Act | None, after: FrameMorphology, result: 
         result.registration,
         act.reasons,
     )
+    if not comparing.comparable(result.registration):
+        new = queries.FrameParticles(after.frame_id, after, result.particles.columns())
+        ratios = summaries.d50_interval_ratios(session, after.sample_id, new)
+        names = ("d50_interval_ratio_before", "d50_interval_ratio_after")
+        outcome = outcome.model_copy(update=dict(zip(names, ratios, strict=True)))
     acts.resolve(session, act.act_id, outcome)
     log.info("act_resolved", act_id=str(act.act_id), improved=outcome.improved, detail=outcome.detail)
     return act.frame_before if comparing.supersedes(before, after, result.registration) else None

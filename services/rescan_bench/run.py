@@ -26,6 +26,7 @@ from services.rescan_bench.sites import PLANTED, Fault, Grade, Site, draw_site, 
 from services.segmenters import Segmenter
 
 TIMEOUT_S = 60.0
+_GRADES = (*JUDGED, Grade.MILD)
 Progress = Callable[[int, int], None]
 
 
@@ -51,7 +52,7 @@ def bench_rescans(
     for number in range(2 * sites):
         if progress is not None:
             progress(number, 2 * sites)
-        rows.append(_Run(_site(number, sites, seed), segmenter, settings).result())
+        rows.append(run_site(_site(number, sites, seed), segmenter, settings))
     planted = [row for row in rows if row.grade is not None]
     good = [row for row in rows if row.grade is None]
     judged = [row for row in planted if row.grade in JUDGED]
@@ -88,6 +89,11 @@ def bench_rescans(
     )
 
 
+def run_site(site: Site, segmenter: Segmenter, settings: Settings) -> SiteResult:
+    """Take a site's first frame, have the policy judge it, and rescan it as it says; a good site has no control."""
+    return _Run(site, segmenter, settings).result()
+
+
 def _site(number: int, sites: int, seed: int) -> Site:
     own = int(np.random.default_rng([seed, number, 59]).integers(2**31))
     regime: SceneRegime = "low" if number % 2 else "high"
@@ -95,7 +101,7 @@ def _site(number: int, sites: int, seed: int) -> Site:
         return draw_site(own, Fault.NONE, None, regime)
     # Faults alternate faster than grades, and both regimes get each of them.
     turn = number // 2
-    fault, grade = PLANTED[turn % len(PLANTED)], tuple(Grade)[turn // len(PLANTED) % len(Grade)]
+    fault, grade = PLANTED[turn % len(PLANTED)], _GRADES[turn // len(PLANTED) % len(_GRADES)]
     return draw_site(own, fault, grade, regime)
 
 

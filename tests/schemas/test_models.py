@@ -46,6 +46,8 @@ DIMENSIONLESS = {
     "area_coverage_max",
     "charging",
     "charging_max",
+    "d50_interval_ratio_after",
+    "d50_interval_ratio_before",
     "elsewhere_fields",
     "size_over_floor_min",
     "size_share_max",
