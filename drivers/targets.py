@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from drivers.base import Microscope, MicroscopeState
 from drivers.errors import OutOfRangeError, UnsupportedError
 from schemas.acts import Capabilities
+
+SCAN_TIMEOUT_FACTOR, SCAN_TIMEOUT_EXTRA_S = 3.0, 60.0
+DWELL_USUAL_NS = 1000.0
+"""Assumed of an instrument that does not tell it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,20 @@ def nearest_dwell_time_ns(capabilities: Capabilities, wanted_ns: float) -> float
     """The dwell time on offer that is nearest from above, or the longest."""
     longer = [d for d in capabilities.dwell_times_ns if d >= wanted_ns * 0.999]
     return min(longer) if longer else max(capabilities.dwell_times_ns, default=wanted_ns)
+
+
+def scan_timeout_s(microscope: Microscope) -> float:
+    """How long the next frame may take at most."""
+    state, able = microscope.state(), microscope.capabilities()
+    pixels = (able.width_px or 4096) * (able.height_px or 4096)
+    scan_s = pixels * state.frame_averages * (state.dwell_time_ns or DWELL_USUAL_NS) * 1e-9
+    return SCAN_TIMEOUT_EXTRA_S + SCAN_TIMEOUT_FACTOR * scan_s
+
+
+def beam_of(state: MicroscopeState, now: MicroscopeState) -> MicroscopeState:
+    """Detector, voltage, gas, spot, amplifier and scan of ``state``; place, field, focus and stigmator as they are."""
+    kept = ("x_mm", "y_mm", "hfw_um", "working_distance_mm", "stigmator", "scan_rotation_deg")
+    return replace(state, **{name: getattr(now, name) for name in kept})
 
 
 def go_to(microscope: Microscope, target: Target, timeout_s: float) -> None:

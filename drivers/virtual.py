@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, NoReturn
 
 import numpy as np
@@ -38,6 +39,8 @@ from drivers.virtual_optics import (
     VirtualOptics,
     able,
     first_state,
+    remember,
+    remembered,
 )
 from labsem.simulation import SimulatedFrame
 from schemas.acts import Capabilities
@@ -66,6 +69,8 @@ class VirtualMicroscope:
         By what share of the change in field width the image's centre moves when the width is changed.
     mode
         In which it is found when it is connected to.
+    memory
+        File in which it keeps where it stands, as an instrument outlives the programs that use it; none: it does not.
     holder
         Instead of one made of ``seed`` and ``samples``.
     """
@@ -82,6 +87,7 @@ class VirtualMicroscope:
         backlash_um: float = 1.0,
         hfw_shift: float = 0.003,
         mode: str = "sem",
+        memory: str = "",
         holder: StubHolder | None = None,
     ) -> None:
         if min(latency, stage_error_um, backlash_um) < 0:
@@ -103,6 +109,7 @@ class VirtualMicroscope:
         self._busy = threading.Lock()
         self._stopping = threading.Event()
         x_mm, y_mm = self.holder.centre_mm(self.holder.samples[0])
+        self._memory = Path(memory) if memory else None
         self._state = first_state(x_mm, y_mm, self.holder.focus_mm(x_mm, y_mm))
 
     @property
@@ -135,6 +142,7 @@ class VirtualMicroscope:
         if not self._connected:
             self._wait("connect", Latency.connect, timeout_s)
             self._connected = True
+            self._state = remembered(self._memory) or self._state
 
     def close(self) -> None:
         """Disconnect."""
@@ -364,6 +372,7 @@ class VirtualMicroscope:
             yield
         finally:
             self._blanked = self._blanked or command == "acquire"
+            remember(self._memory, self._state)
             self._busy.release()
 
     def _wait(self, command: str, duration_s: float, timeout_s: float) -> None:

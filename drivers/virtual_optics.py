@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from drivers.base import MicroscopeState
 from drivers.stub import StubHolder
+from labsem.frames import write_atomically
 from labsem.simulation import SimulatedFrame, View
 from labsem.simulation.rotation import render_rotated
 from schemas.acts import Capabilities
@@ -97,6 +100,20 @@ def first_state(x_mm: float, y_mm: float, focus_mm: float) -> MicroscopeState:
         spot_size=SPOT_USUAL,
         charge_reduction="off",
     )
+
+
+def remember(file: Path | None, state: MicroscopeState) -> None:
+    """Keep where the instrument stands."""
+    if file is not None:
+        write_atomically(file, json.dumps(asdict(state)).encode())
+
+
+def remembered(file: Path | None) -> MicroscopeState | None:
+    """Where the instrument was left; None where nothing was kept."""
+    if file is None or not file.exists():
+        return None
+    kept = json.loads(file.read_bytes())
+    return MicroscopeState(**{**kept, "stigmator": tuple(kept["stigmator"])})
 
 
 class VirtualOptics:

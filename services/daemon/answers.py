@@ -13,6 +13,7 @@ from schemas import requests
 from schemas.acts import Act
 from schemas.base import Schema
 from schemas.settings import Settings
+from services.daemon import deciding
 
 log = structlog.get_logger(__name__)
 
@@ -68,10 +69,7 @@ class Answers:
         )
 
     def _report(self, request: requests.Report) -> requests.ActsAnswer:
-        return self._change(
-            request,
-            lambda session: acts.report(session, request.act_id, request.instrument_id, request.reason),
-        )
+        return self._change(request, lambda session: deciding.take_report(session, request, self._settings))
 
     def _held(self, request: requests.Held) -> requests.ActsAnswer:
         with self._store.read() as session:

@@ -15,25 +15,22 @@ from labsem.store import (
     acquisitions,
     acts,
     analyses,
-    asking,
     inbox,
-    instruments,
     journal,
     queries,
     samples,
 )
-from labsem.store.asking import Place
 from labsem.store.inbox import Leased
 from labsem.store.tables import FrameRow
 from schemas.acts import Act, ActState
 from schemas.base import utc_now
 from schemas.image import Acquisition, ImageAcquired
-from schemas.morphology import Decision, FrameMorphology
+from schemas.morphology import FrameMorphology
 from schemas.settings import Settings
-from services.daemon import comparing, plans, summaries
+from services.daemon import comparing, deciding, plans, summaries
 from services.daemon.comparing import Side
+from services.daemon.deciding import DecidedPlace
 from services.daemon.work import FrameProblem, FrameResult
-from services.policy import Attempts, FrameEvidence, PolicyDecision, decide
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +73,15 @@ def record(session: Session, leased: Leased, owner: str, result: FrameResult, se
     stream = settings.daemon.stream
     act = None if leased.plain else _act(session, event)
     superseded = _resolve(session, act, morphology, result)
-    decision = _decide(session, event, morphology, result, settings, plain=leased.plain)
+    goes_on = act is not None and act.plan is not None and act.state is ActState.RUNNING
+    decision = deciding.decide_on(
+        session,
+        morphology,
+        DecidedPlace.of(event),
+        settings,
+        plain=leased.plain,
+        plan_goes_on=goes_on,
+    )
     morphology = morphology.model_copy(update={"decision": decision})
     new = analyses.record_analysis(
         session,
@@ -180,75 +185,6 @@ def _resolve(session: Session, act: Act | None, after: FrameMorphology, result: 
     acts.resolve(session, act.act_id, outcome)
     log.info("act_resolved", act_id=str(act.act_id), improved=outcome.improved, detail=outcome.detail)
     return act.frame_before if comparing.supersedes(before, after, result.registration) else None
-
-
-def _decide(
-    session: Session,
-    event: ImageAcquired,
-    morphology: FrameMorphology,
-    result: FrameResult,
-    settings: Settings,
-    *,
-    plain: bool,
-) -> Decision:
-    evidence = FrameEvidence.of(
-        result.numbers,
-        regime=result.regime,
-        acquisition=morphology.acquisition,
-        position_x_mm=event.position_x_mm,
-        position_y_mm=event.position_y_mm,
-        plan_goes_on=not plain and _plan_goes_on(session, event),
-    )
-    status = None if plain else instruments.status(session, event.instrument_id)
-    capabilities = None if status is None else status.capabilities
-    rescans = settings.rescans
-    found = decide(evidence, settings=rescans, capabilities=capabilities)
-    if found.kind != "rescan":
-        return _told(found)
-    place = Place.of(
-        sample_id=event.sample_id,
-        instrument_id=event.instrument_id,
-        settings=rescans,
-        hfw_um=morphology.acquisition.hfw_um,
-        position_x_mm=event.position_x_mm,
-        position_y_mm=event.position_y_mm,
-        act_id=event.act_id,
-    )
-    tried = asking.tried(session, place, event.frame_id, rescans)
-    attempts = Attempts(
-        site=tried.site,
-        sample=tried.sample,
-        hour=tried.hour,
-        remedies=tried.remedies,
-        cooling_s=tried.cooling_s,
-    )
-    found = decide(evidence, settings=rescans, capabilities=capabilities, attempts=attempts)
-    if found.kind != "rescan":
-        return _told(found)
-    asked = asking.create_rescan(
-        session,
-        place,
-        stream=settings.daemon.stream,
-        frame_before=event.frame_id,
-        reasons=found.reasons,
-        parameters=found.parameters,
-        settings=rescans,
-        labels=event.labels,
-    )
-    if asked.act is None:
-        return Decision(
-            kind="advised", reasons=found.reasons, detail=f"{found.detail}; not asked for: {asked.refusal}"
-        )
-    return Decision(kind="rescan", reasons=found.reasons, detail=found.detail, act_id=asked.act.act_id)
-
-
-def _plan_goes_on(session: Session, event: ImageAcquired) -> bool:
-    act = _act(session, event)
-    return act is not None and act.plan is not None and act.state is ActState.RUNNING
-
-
-def _told(found: PolicyDecision) -> Decision:
-    return Decision(kind=found.kind, reasons=found.reasons, detail=found.detail)
 
 
 def _act(session: Session, event: ImageAcquired) -> Act | None:

@@ -14,7 +14,9 @@ from labsem.streams import RequestClient, RequestRefusedError, ServiceUnavailabl
 from schemas.acts import Act, ActKind, RescanParameters
 from schemas.base import Schema
 from schemas.image import Acquisition, ImageAcquired
+from schemas.plans import Place
 from schemas.requests import ActsAnswer, Claim, ErrorCode, Held, Report
+from services.gateway.holder import HolderShelf
 
 log = structlog.get_logger(__name__)
 
@@ -97,16 +99,18 @@ class UnclearActError(ValueError):
     """An act from which no target follows; the message says what is missing."""
 
 
-def target_of(act: Act, before: ImageAcquired | None, state: MicroscopeState) -> Target:
+def target_of(
+    act: Act, before: ImageAcquired | None, state: MicroscopeState, holder: HolderShelf | None = None
+) -> Target:
     """What a rescan has the microscope do.
 
     What the act leaves open is as the frame before had it, and what that did not record as it stands. A
-    place where the stage already is needs no move.
+    place where the stage already is needs no move. Another place is kept on its sample's slot.
 
     Raises
     ------
     UnclearActError
-        Where the act is no rescan, or neither it nor the frame before names a place.
+        Where the act is no rescan, neither it nor the frame before names a place, or the place is off the slot.
     """
     if act.kind is not ActKind.RESCAN:
         raise UnclearActError(
@@ -120,6 +124,12 @@ def target_of(act: Act, before: ImageAcquired | None, state: MicroscopeState) ->
         raise UnclearActError(
             f"neither the act nor the frame before it ({act.frame_before}) names a place; ask for one with its place"
         )
+    if holder is not None:
+        try:
+            place = holder.kept(act.sample_id, Place(x_mm=x_mm, y_mm=y_mm), _place_of(before))
+        except ValueError as error:
+            raise UnclearActError(str(error)) from error
+        x_mm, y_mm = place.x_mm, place.y_mm
     was = before.acquisition if before is not None else Acquisition()
     return target_at(x_mm, y_mm, act.parameters, was, state)
 
@@ -142,6 +152,12 @@ def target_at(
         autofocus=wanted.autofocus,
         autostigmation=wanted.autostigmation,
     )
+
+
+def _place_of(frame: ImageAcquired | None) -> Place | None:
+    if frame is None or frame.position_x_mm is None or frame.position_y_mm is None:
+        return None
+    return Place(x_mm=frame.position_x_mm, y_mm=frame.position_y_mm)
 
 
 def _other_voltage_kv(was: Acquisition, state: MicroscopeState) -> float | None:

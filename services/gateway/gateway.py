@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from drivers.base import AcquiredFrame, Microscope, MicroscopeState
 from drivers.errors import MicroscopeError
-from drivers.targets import Target, check_target, go_to, restore
+from drivers.targets import Target, beam_of, check_target, go_to, restore, scan_timeout_s
 from labsem.frames import write_atomically
 from labsem.store import Store, journal
 from labsem.streams import MemoryCursors, Publisher, RequestServer, StreamError, Subscriber
@@ -41,9 +41,6 @@ PRUNE_EVERY_S = 86_400.0
 RECONNECT_EVERY_S = 5.0
 MOVE_TIMEOUT_S = 120.0
 ACTIVATE_TIMEOUT_S = 300.0
-SCAN_TIMEOUT_FACTOR, SCAN_TIMEOUT_EXTRA_S = 3.0, 60.0
-DWELL_USUAL_NS = 1000.0
-"""Assumed of an instrument that does not tell it."""
 
 
 class Gateway:
@@ -257,7 +254,7 @@ class Gateway:
         before = self._shelf.event(act.frame_before) if act.frame_before is not None else None
         try:
             state = self._ready_state()
-            target = target_of(act, before, state)
+            target = target_of(act, before, state, self._holder)
             check_target(self._microscope.name, self._microscope.capabilities(), target)
         except UnclearActError as error:
             self._acts.report(act.act_id, str(error))
@@ -273,6 +270,16 @@ class Gateway:
             self._put(frame, act.sample_id, act.labels, act.act_id)
         except OSError as error:
             self._acts.report(act.act_id, f"the frame cannot be written: {error}; free the image root's disk")
+        if len(self._queue):
+            self._go_on_as_before(state)
+
+    def _go_on_as_before(self, state: MicroscopeState) -> None:
+        """A plan's frames are all taken alike: after a rescan in between, the beam is what it was."""
+        try:
+            restore(self._microscope, beam_of(state, self._microscope.state()), MOVE_TIMEOUT_S)
+        except MicroscopeError as error:
+            log.error("beam_not_restored", error=str(error))
+            self._look_at(error)
 
     def _acquire_planned(self, planned: PlannedFrame) -> None:
         try:
@@ -298,7 +305,7 @@ class Gateway:
         write_atomically(self._restore_file, json.dumps(asdict(state)).encode())
         try:
             go_to(self._microscope, target, MOVE_TIMEOUT_S)
-            frame = self._microscope.acquire(self._scan_timeout_s())
+            frame = self._microscope.acquire(scan_timeout_s(self._microscope))
         except MicroscopeError as error:
             failed(error)
             self._look_at(error)
@@ -313,18 +320,6 @@ class Gateway:
         if not self._microscope.status().ready:
             self._microscope.activate(ACTIVATE_TIMEOUT_S)
         return self._microscope.state()
-
-    def _scan_timeout_s(self) -> float:
-        state, able = self._microscope.state(), self._microscope.capabilities()
-        pixels = (able.width_px or 4096) * (able.height_px or 4096)
-        return (
-            SCAN_TIMEOUT_EXTRA_S
-            + SCAN_TIMEOUT_FACTOR
-            * pixels
-            * state.frame_averages
-            * (state.dwell_time_ns or DWELL_USUAL_NS)
-            * 1e-9
-        )
 
     def _put(
         self,

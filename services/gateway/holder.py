@@ -56,6 +56,27 @@ class HolderShelf:
             return None
         return self._holder.at(Place(x_mm=x_mm, y_mm=y_mm))
 
+    def kept(self, sample_id: str, place: Place, around: Place | None) -> Place:
+        """A place for one more frame of a sample: itself, or mirrored about the frame before, on the sample's slot.
+
+        Without a map, or where the sample is on no slot of it, every place will do.
+
+        Raises
+        ------
+        ValueError
+            Where neither lies on a slot of the sample.
+        """
+        slots = self._holder.of(sample_id)
+        wanted = [place]
+        if around is not None:
+            wanted.append(Place(x_mm=2 * around.x_mm - place.x_mm, y_mm=2 * around.y_mm - place.y_mm))
+        for each in wanted:
+            if not slots or any(slot.holds(each) for slot in slots):
+                return each
+        raise ValueError(
+            f"place {place.x_mm:g}, {place.y_mm:g} mm is not on the slot of {sample_id}; correct it or the holder"
+        )
+
     def placed(self, act: Act) -> Plan:
         """An acquisition's plan with all places on the stage.
 

@@ -8,7 +8,7 @@ from typing import Literal
 from labsem.morphology import FrameNumbers
 from schemas.acts import RescanParameters, RescanReason
 from schemas.image import Acquisition
-from schemas.morphology import Regime, Specks, UncertainFraction
+from schemas.morphology import FrameMorphology, Regime, Specks, UncertainFraction
 from schemas.settings import RegimeThresholds, RescanSettings
 
 
@@ -59,7 +59,7 @@ class FrameEvidence:
     @classmethod
     def of(
         cls,
-        numbers: FrameNumbers,
+        numbers: FrameNumbers | FrameMorphology,
         *,
         regime: Regime,
         acquisition: Acquisition,
@@ -77,11 +77,11 @@ class FrameEvidence:
             acquisition=acquisition,
             position_x_mm=position_x_mm,
             position_y_mm=position_y_mm,
-            charging=numbers.charging,
+            charging=numbers.charging or 0.0,
             width_px=numbers.width_px,
             d50_px=sizes.d50_px,
             d90_px=sizes.d90_px,
-            largest_cut_px=numbers.largest_cut_px,
+            largest_cut_px=numbers.largest_cut_px or 0.0,
             area_coverage=numbers.area_coverage,
             solidity=None if solidity is None else solidity.p50,
             specks=numbers.specks,

@@ -250,6 +250,8 @@ def _elsewhere(
     x_mm, y_mm, hfw_um = evidence.position_x_mm, evidence.position_y_mm, evidence.acquisition.hfw_um
     if x_mm is None or y_mm is None or hfw_um is None:
         raise NoRemedyError("its place or field width is not known; look at another place by hand")
+    if capabilities.stage_x_range_mm is None or capabilities.stage_y_range_mm is None:
+        raise NoRemedyError("its stage cannot be moved; move the sample by hand and take another frame")
     way_mm = settings.elsewhere_fields * hfw_um / 1000
     first = GOLDEN_ANGLE_RAD * attempts.sample
     for turn in range(_DIRECTIONS):

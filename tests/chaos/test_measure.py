@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -13,8 +12,8 @@ from labsem.client import Labsem, RequestRefusedError, StreamError, WaitTimeoutE
 from schemas.acts import ActState
 from schemas.morphology import SampleMorphology, SampleState
 from schemas.plans import Place, Plan
-from schemas.settings import DaemonSettings, InstrumentSettings, Settings, SourceSettings
-from tests.chaos.processes import free_ports, kill, start_daemon, start_gateway
+from schemas.settings import RescanSettings
+from tests.chaos.processes import Ends, kill, start_daemon, start_gateway, wait_until, write_ends
 
 SAMPLES = ("a-1", "a-2", "a-3", "a-4")
 FRAMES = 4
@@ -23,43 +22,14 @@ PATIENCE_S = 180.0
 
 
 @pytest.fixture
-def ends(tmp_path: Path):
-    """Two settings files with no folder in common, and the daemon's addresses."""
-    events, requests, daemon_events, daemon_requests = free_ports(4)
-    gateway = Settings(
-        data_dir=tmp_path / "gateway",
-        instrument=InstrumentSettings(
-            events=events,
-            requests=requests,
-            daemon_events=daemon_events,
-            daemon_requests=daemon_requests,
-            options={"latency": 0.02, "width_px": 192, "height_px": 128, "samples": ",".join(SAMPLES)},
-        ),
-    )
-    daemon = Settings(
-        data_dir=tmp_path / "daemon",
-        sources=(SourceSettings(name="gateway.virtual-1", events=events, requests=requests),),
-        daemon=DaemonSettings(
-            stream="analysis.test",
-            events=daemon_events,
-            requests=daemon_requests,
-            settle_after_s=1.0,
-            lease_s=5.0,
-        ),
-        rescans={"approval": "off"},
-    )
-    files = []
-    for settings in (gateway, daemon):
-        settings.data_dir.mkdir()
-        files.append(settings.data_dir / "settings.json")
-        files[-1].write_text(json.dumps(settings.model_dump(mode="json")), encoding="utf-8")
-    return (*files, daemon_events, daemon_requests)
+def ends(tmp_path: Path) -> Ends:
+    options = {"latency": 0.02, "width_px": 192, "height_px": 128, "samples": ",".join(SAMPLES)}
+    return write_ends(tmp_path, options=options, rescans=RescanSettings(approval="off"))
 
 
 @pytest.mark.slow
 def test_four_samples_are_measured_whoever_dies(ends):
-    gateway_file, daemon_file, events, requests = ends
-    daemon, gateway = start_daemon(daemon_file), start_gateway(gateway_file)
+    daemon, gateway = start_daemon(ends.daemon), start_gateway(ends.gateway)
     results: dict[str, SampleMorphology] = {}
     errors: list[Exception] = []
 
@@ -69,7 +39,7 @@ def test_four_samples_are_measured_whoever_dies(ends):
             places=tuple(Place(x_mm=centre + 0.3 * i, y_mm=0.2) for i in range(FRAMES)), hfw_um=(250.0,)
         )
         deadline = time.monotonic() + PATIENCE_S
-        with Labsem(events, requests) as lab:
+        with Labsem(ends.events, ends.requests) as lab:
             while True:
                 try:
                     results[sample] = lab.measure(
@@ -89,13 +59,13 @@ def test_four_samples_are_measured_whoever_dies(ends):
     for thread in threads:
         thread.start()
     try:
-        with Labsem(events, requests) as lab:
-            _until(lambda: _frames(lab) >= 3)
+        with Labsem(ends.events, ends.requests) as lab:
+            wait_until(lambda: _frames(lab) >= 3, "three frames")
             kill(gateway)
-            gateway = start_gateway(gateway_file)
-            _until(lambda: _frames(lab) >= 7)
+            gateway = start_gateway(ends.gateway)
+            wait_until(lambda: _frames(lab) >= 7, "seven frames")
             kill(daemon)
-            daemon = start_daemon(daemon_file)
+            daemon = start_daemon(ends.daemon)
             for thread in threads:
                 thread.join(PATIENCE_S)
             assert errors == []
@@ -117,10 +87,3 @@ def test_four_samples_are_measured_whoever_dies(ends):
 
 def _frames(lab: Labsem) -> int:
     return sum(row.frames for row in lab.samples().samples)
-
-
-def _until(met) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -216,6 +216,8 @@ def test_another_place_is_chosen_without_looking_and_within_reach(more: dict[str
         places.add((x_mm, y_mm))
         assert "another place" in decision.detail
     assert len(places) == 12
+    fixed = CAPABILITIES.model_copy(update={"stage_x_range_mm": None})
+    assert "cannot be moved" in decide(frame, settings=SETTINGS, capabilities=fixed).detail
     edge = CAPABILITIES.model_copy(update={"stage_x_range_mm": (0.9, 10.0), "stage_y_range_mm": (1.9, 2.1)})
     near = [
         decide(frame, settings=SETTINGS, capabilities=edge, attempts=Attempts(sample=k)).kind

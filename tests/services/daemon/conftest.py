@@ -45,8 +45,9 @@ class Frames:
         noise: float = 4.0,
         seed: int = 0,
         scale: int = 1,
+        empty: bool = False,
     ) -> Path:
-        """A frame of 400 x 300 px (times ``scale``) of the discs of a scene."""
+        """A frame of 400 x 300 px (times ``scale``) of the discs of a scene, or of bare ground with a dark corner."""
         rng = np.random.default_rng(scene)
         height, width = 300 * scale, 400 * scale
         y, x = np.mgrid[:height, :width]
@@ -57,6 +58,8 @@ class Frames:
                 cy = (row + 0.5) * 75 * scale + rng.uniform(-12, 12)
                 cx = (column + 0.5) * 80 * scale + rng.uniform(-12, 12)
                 pixels[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = 180.0
+        if empty:
+            pixels = np.where((x < 40 * scale) & (y < 200 * scale), 10.0, 60.0)
         pixels = gaussian_filter(pixels, 0.7 + blur_px)
         pixels += np.random.default_rng(1000 + seed).normal(0, noise, pixels.shape)
         path = self.folder / name
@@ -212,7 +215,13 @@ def status() -> InstrumentStatus:
         instrument_id=INSTRUMENT,
         state=InstrumentState.AVAILABLE,
         driver="test",
-        capabilities=Capabilities(can_act=True, dwell_times_ns=(400, 800, 1600, 3200), frame_averages_max=16),
+        capabilities=Capabilities(
+            can_act=True,
+            stage_x_range_mm=(-20.0, 20.0),
+            stage_y_range_mm=(-20.0, 20.0),
+            dwell_times_ns=(400, 800, 1600, 3200),
+            frame_averages_max=16,
+        ),
     )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy.orm import Session
 
-from labsem.store import acts, inbox, instruments, journal, queries, samples
+from labsem.store import acquisitions, acts, inbox, instruments, journal, queries, samples
 from labsem.store.inbox import plain_frame_id, take_plain
-from schemas.acts import ActState
+from schemas.acts import INTERRUPTED, ActState, RescanReason
 from schemas.envelope import Envelope
 from schemas.image import ImageAcquired
 from schemas.morphology import FrameMorphology, SampleMorphology, SampleState
+from schemas.plans import Place, Plan
+from schemas.requests import RequestAcquisition
 from schemas.settings import DaemonSettings, ModelSettings, ReadSettings, RescanSettings, Settings
 from services.daemon import recording
 from services.daemon.comparing import Side, compare, supersedes
@@ -86,7 +89,10 @@ class Bench:
 
     def claims(self) -> UUID:
         with self.store.write() as session:
-            act = acts.claim(session, "sem-1", uuid4(), running_for_s=60)
+            return self.claims_in(session)
+
+    def claims_in(self, session: Session) -> UUID:
+        act = acts.claim(session, "sem-1", uuid4(), running_for_s=60)
         assert act is not None
         return act.act_id
 
@@ -264,3 +270,78 @@ def test_unclear_registration_compares_nothing(bench) -> None:
     assert outcome.improved is None
     assert outcome.uncertain_fraction_before == one.uncertain_fraction.value
     assert not supersedes(one, other, None)
+
+
+def test_an_instrument_that_failed_a_rescan_is_left_in_peace_for_a_while(bench) -> None:
+    bench.blurred()
+    with bench.store.write() as session:
+        acts.report(session, bench.claims_in(session), "sem-1", "the stage hangs")
+    second = bench.blurred("other", position_x_mm=5.0)
+    assert second.decision.kind == "advised"
+    assert "the instrument failed a rescan; it is asked again in" in second.decision.detail
+    bench.rescans = RescanSettings(cool_down_s=0)
+    assert bench.blurred("another", position_x_mm=6.0).decision.kind == "rescan"
+
+
+def test_an_interrupted_rescan_is_decided_anew_at_once(bench) -> None:
+    bench.blurred()
+    with bench.store.write() as session:
+        act_id = bench.claims_in(session)
+        acts.report(session, act_id, "sem-1", f"{INTERRUPTED}: the gateway ended before a frame was taken")
+    assert bench.act(act_id).ended_at is not None
+    again = bench.blurred(position_x_mm=1.001)
+    assert again.decision.kind == "rescan", again.decision.detail
+
+
+def test_an_empty_frame_is_followed_by_another_place_and_both_count(bench) -> None:
+    def at(x_mm: float, scene: int | None, **more) -> FrameMorphology:
+        path = bench.frames.write(f"{uuid4()}.tif", scene=scene or 1, empty=scene is None)
+        return bench.analyses(bench.frames.event(path, "s", position_x_mm=x_mm, **more))
+
+    for number in range(5):
+        at(3.0 + number, 20 + number)
+    with bench.store.read() as session:
+        (block,) = queries.sample_summary(session, "s").blocks
+    empty = at(1.0, None)
+    assert (empty.decision.kind, empty.decision.reasons) == ("rescan", (RescanReason.TOO_FEW,))
+    wanted = bench.act(empty.decision.act_id).parameters
+    assert (wanted.position_x_mm, wanted.position_y_mm) != (1.0, 2.0)
+    with bench.store.write() as session:
+        act_id = bench.claims_in(session)
+    at(wanted.position_x_mm, 26, position_y_mm=wanted.position_y_mm, act_id=act_id, index=0)
+    act = bench.act(act_id)
+    outcome = act.outcome
+    assert (act.state, outcome.improved) == (ActState.RESOLVED, None)
+    low_um, high_um = block.sizes.number.all.d50_interval_95_um
+    before = (high_um - low_um) / block.sizes.number.all.d50_um
+    assert outcome.d50_interval_ratio_before == pytest.approx(before, rel=0.2), (
+        "the empty frame came after it"
+    )
+    assert outcome.d50_interval_ratio_after is not None
+    with bench.store.read() as session:
+        assert queries.sample_summary(session, "s").frames == 7, "the empty frame stays in the sample"
+
+
+def test_a_plan_that_goes_on_needs_no_other_place(bench) -> None:
+    with bench.store.write() as session:
+        acquisitions.request_acquisition(
+            session,
+            RequestAcquisition(
+                request_id=uuid4(),
+                sample_id="s",
+                instrument_id="sem-1",
+                plan=Plan(places=(Place(x_mm=1.0, y_mm=2.0), Place(x_mm=1.5, y_mm=2.0)), hfw_um=(80.0,)),
+            ),
+            stream=STREAM,
+            settings=bench.rescans,
+        )
+    act_id = bench.claims()
+
+    def frame(index: int) -> FrameMorphology:
+        path = bench.frames.write(f"{index}.tif", empty=True)
+        return bench.analyses(bench.frames.event(path, "s", act_id=act_id, index=index))
+
+    going_on, last = frame(0), frame(1)
+    assert (going_on.decision.kind, going_on.decision.reasons) == ("none", (RescanReason.TOO_FEW,))
+    assert "its plan goes on" in going_on.decision.detail
+    assert last.decision.kind == "rescan"

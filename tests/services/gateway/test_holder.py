@@ -9,15 +9,16 @@ from typer.testing import CliRunner
 
 from drivers.base import FoundFrame
 from labsem.streams import RequestClient
-from schemas.acts import ActState
+from schemas.acts import ActState, RescanParameters
 from schemas.base import utc_now
 from schemas.holder import Holder, Slot
 from schemas.image import Acquisition
 from schemas.plans import Place, Plan
 from schemas.requests import GetHolder, HolderAnswer, SetHolder
 from services.gateway.holder import HolderShelf
+from services.gateway.plan import AcquisitionPlan
 from tests.services.gateway.test_acquisition import ask
-from tests.services.gateway.test_gateway import act_of
+from tests.services.gateway.test_gateway import act_of, ask_rescan, planned
 
 HOLDER = Holder(
     slots=(
@@ -119,3 +120,27 @@ def test_the_command_line_sets_and_shows_it(run, microscope, settings, analysis,
         file.write_text("[[slots]]\nslot = 1\n")
         assert runner.invoke(app, ["holder", "load", str(file)]).exit_code == 1
         assert "no holder is set" in runner.invoke(app, ["holder", "clear"]).output
+
+
+def test_another_place_of_a_rescan_is_kept_on_its_samples_slot(tmp_path):
+    shelf = HolderShelf(tmp_path / "holder.json")
+    far, around = Place(x_mm=6.5, y_mm=0.0), Place(x_mm=5.5, y_mm=0.0)
+    assert shelf.kept("demo-1", far, around) == far, "nobody told where the slots are"
+    shelf.set(SetHolder(holder=HOLDER))
+    assert shelf.kept("demo-1", around, None) == around
+    assert shelf.kept("demo-1", far, around) == Place(x_mm=4.5, y_mm=0.0), "mirrored"
+    assert shelf.kept("elsewhere", far, around) == far
+    with pytest.raises(ValueError, match="not on the slot of demo-1"):
+        shelf.kept("demo-1", Place(x_mm=15.0, y_mm=0.0), Place(x_mm=0.0, y_mm=0.0))
+
+
+def test_a_rescan_off_its_samples_slot_fails_and_moves_nothing(run, microscope, settings, analysis, until):
+    with run(microscope, AcquisitionPlan((planned(),))) as running:
+        until(lambda: running.gateway.plan_left == 0, "the plan")
+        (first,) = running.events()
+        request(settings, SetHolder(holder=HOLDER))
+        moves = list(microscope.moves)
+        act_id = ask_rescan(analysis, first, RescanParameters(position_x_mm=15.0, position_y_mm=0.0))
+        until(lambda: act_of(analysis, act_id).state is ActState.FAILED, "the refusal")
+    assert "not on the slot of demo-1" in act_of(analysis, act_id).failure
+    assert microscope.moves == moves
