@@ -71,13 +71,25 @@ def test_a_rescan_comes_before_the_next_place(run, microscope, analysis, until):
     with run(microscope) as running:
         act_id = ask(analysis, microscope, plan())
         until(lambda: len(running.events()) >= 2, "two frames")
-        rescan = ask_rescan(analysis, running.events()[0], RescanParameters(autofocus=True))
+        changes = RescanParameters(
+            autofocus=True,
+            accelerating_voltage_kv=6.0,
+            detector="sed",
+            charge_reduction="high",
+            frame_averages=9,
+        )
+        rescan = ask_rescan(analysis, running.events()[0], changes)
         until(lambda: len(running.events()) == 9, "the plan and the rescan")
-        events = running.events()
+        events, gas = running.events(), microscope.state().charge_reduction
     answers = [event.act_id == rescan for event in events]
     assert answers.count(True) == 1
     assert answers.index(True) < 8
-    assert [event.index for event in events if event.act_id == act_id] == list(range(8))
+    planned = [event for event in events if event.act_id == act_id]
+    assert [event.index for event in planned] == list(range(8))
+    # The plan leaves them open; a rescan in between is no reason to take its frames in another way.
+    for name in ("accelerating_voltage_kv", "detector", "frame_averages"):
+        assert len({getattr(event.acquisition, name) for event in planned}) == 1, name
+    assert gas == "off"
 
 
 def test_a_gateway_that_starts_again_goes_on_at_the_first_frame_not_taken(run, microscope, analysis, until):
