@@ -13,6 +13,7 @@ from services.cli.setup import quiet_logging, settings
 
 if TYPE_CHECKING:
     from labsem.bench.segment import SegmentBench
+    from labsem.bench.until_d50 import UntilBench
     from schemas.settings import ModelSettings
     from services.throughput import ThroughputBench
     from services.workers import Report
@@ -135,14 +136,30 @@ def bench_until_d50(
     runs: Annotated[int, typer.Option(min=1, help="Simulated powders.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the powders.")] = 0,
     within: Annotated[float, typer.Option(min=0.001, max=0.99, help="Share of D50.")] = 0.05,
+    network: Annotated[
+        bool,
+        typer.Option(
+            "--network", help="Find the particles with the network instead of taking the true ones."
+        ),
+    ] = False,
+    folder: FolderOption = None,
     as_json: Json = False,
 ) -> None:
-    """End grids of 12 x 24 fields when D50 is known, on true particles, and count how often the interval is right."""
-    from labsem.bench.until_d50 import bench_until_d50 as measure
+    """End grids of 12 x 24 fields when D50 is known, and count how often the interval holds the true one."""
+    from services.workers import run_in_worker
 
     quiet_logging()
-    with progress_bar("powders") as update:
-        result = measure(runs, seed, within, progress=lambda done, total: update(done, total))
+    found = settings().models
+    models = found.model_copy(update={"folder": folder or found.folder})
+    with progress_bar("fields") as update:
+        result = run_in_worker(
+            _bench_until_d50,
+            models if network else None,
+            runs,
+            seed,
+            within,
+            progress=lambda done, total: update(done, total),
+        )
     if as_json:
         print_json(result)
         return
@@ -152,8 +169,19 @@ def bench_until_d50(
         "ended before the grid did": result.reached,
         "frames, median": result.frames_median,
     }
-    title = f"D50 within {result.within:.1%}, simulator {result.simulator_version}, seed {result.seed}"
+    by = "true particles" if result.model is None else result.model
+    title = f"D50 within {result.within:.1%}, {by}, simulator {result.simulator_version}, seed {result.seed}"
     stdout().print(table(title, ("figure", "value"), lines.items(), right=("value",)))
+
+
+def _bench_until_d50(
+    report: Report, models: ModelSettings | None, runs: int, seed: int, within: float
+) -> UntilBench:
+    from labsem.bench.until_d50 import bench_until_d50 as measure
+    from services.segmenters import load_segmenter
+
+    segmenter = None if models is None else load_segmenter(models=models)
+    return measure(runs, seed, within, segmenter, progress=report)
 
 
 def _bench_segment(

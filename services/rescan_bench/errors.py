@@ -9,44 +9,10 @@ from numpy.typing import NDArray
 
 from labsem.evaluation.aji import aji_plus
 from labsem.morphology import FrameNumbers
-from labsem.simulation import SimulatedFrame, View, World, render
+from labsem.simulation import SimulatedFrame
 
 NOTHING_FOUND = 1.0
 """What a frame without any particle whole in the field counts as the error of ln D50: wrong by a factor of e."""
-
-
-class Diameters:
-    """True equivalent circular diameters of a world's particles, hidden ones too.
-
-    A particle's size in the simulation is nominal; what its projection has of it is measured for each component on
-    a frame of the right field width, and is 1 for spheres.
-    """
-
-    def __init__(self, world: World, reference: View) -> None:
-        frame = render(world, reference)
-        self._world = world
-        self._share = np.ones(len(world.scene.components))
-        known = {p.particle_id: p for p in frame.particles}
-        edges = _touching_the_edge(frame.labels)
-        shares: list[list[float]] = [[] for _ in self._share]
-        for particle in world.particles(*_field_um(reference)):
-            seen = known.get(particle.particle_id)
-            if seen is not None and seen.label not in edges:
-                ecd_um = math.sqrt(4 / math.pi * seen.full_area_px) * reference.pixel_um
-                shares[particle.component].append(ecd_um / (2 * particle.radius_um))
-        for component, found in enumerate(shares):
-            if found:
-                self._share[component] = float(np.median(found))
-
-    def d50_um(self, view: View) -> float | None:
-        """Median diameter by number of the particles centred in a field; None where there is none."""
-        x0, y0, x1, y1 = _field_um(view)
-        found = [
-            2 * p.radius_um * self._share[p.component]
-            for p in self._world.particles(x0, y0, x1, y1)
-            if x0 <= p.x_um < x1 and y0 <= p.y_um < y1
-        ]
-        return float(np.median(found)) if found else None
 
 
 def frame_error(
@@ -63,14 +29,3 @@ def frame_error(
     d50_um = numbers.sizes.number.all.d50_um
     size = NOTHING_FOUND if d50_um is None else abs(math.log(d50_um / true_d50_um))
     return (size + outlines) / 2
-
-
-def _field_um(view: View) -> tuple[float, float, float, float]:
-    x, y = 1000 * view.x_mm, 1000 * view.y_mm
-    half_x, half_y = view.hfw_um / 2, view.hfw_um / 2 * view.height_px / view.width_px
-    return x - half_x, y - half_y, x + half_x, y + half_y
-
-
-def _touching_the_edge(labels: NDArray[np.int32]) -> set[int]:
-    edges = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
-    return set(np.unique(np.concatenate(edges)).tolist())

@@ -11,6 +11,7 @@ import numpy as np
 from drivers.base import AcquiredFrame
 from drivers.targets import go_to
 from drivers.virtual import VirtualMicroscope
+from labsem.bench.truth import Diameters
 from labsem.morphology import FrameNumbers, measure_particles, summarize_frame
 from labsem.regimes import route
 from labsem.simulation import SIMULATOR_VERSION, SimulatedFrame, View
@@ -20,7 +21,7 @@ from schemas.morphology import Regime
 from schemas.settings import Settings
 from services.gateway.acts import target_at
 from services.policy import Attempts, FrameEvidence, PolicyDecision, decide, thresholds
-from services.rescan_bench.errors import Diameters, frame_error
+from services.rescan_bench.errors import frame_error
 from services.rescan_bench.results import JUDGED, RescanBench, SiteResult, confusion, figures
 from services.rescan_bench.sites import PLANTED, Fault, Grade, Site, draw_site, microscope_at
 from services.segmenters import Segmenter

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from drivers.virtual import VirtualMicroscope
+from labsem.bench.truth import Diameters
 from labsem.morphology import measure_particles, summarize_frame
 from labsem.segmentation import Segmentation
 from labsem.simulation import View, World, render
@@ -16,7 +17,7 @@ from labsem.simulation.sizes import LogNormal
 from schemas.acts import RescanReason
 from schemas.settings import RescanSettings, Settings
 from services.rescan_bench import bench_rescans, run_site
-from services.rescan_bench.errors import NOTHING_FOUND, Diameters, frame_error
+from services.rescan_bench.errors import NOTHING_FOUND, frame_error
 from services.rescan_bench.results import SiteResult, confusion, figures
 from services.rescan_bench.sites import PLANTED, Fault, Grade, draw_site, microscope_at
 from services.segmenters import OtsuSegmenter, load_segmenter
