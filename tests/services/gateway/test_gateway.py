@@ -148,6 +148,39 @@ def test_a_step_that_fails_is_reported_and_everything_restored(run, microscope, 
     assert not list(running.folder.glob("*.restore.json"))
 
 
+@pytest.mark.parametrize(
+    ("command", "kind", "said"),
+    [
+        ("acquire", "timeout", "no answer in time"),
+        ("acquire", "torn", "lines missing"),
+        ("acquire", "vacuum", "vented"),
+        ("acquire", "licence", "licence does not cover"),
+        ("move_to", "stuck", "stands still"),
+        ("set_hfw", "busy", "another user"),
+        ("autofocus", "disconnect", "the connection broke"),
+    ],
+)
+def test_after_each_fault_the_instrument_is_as_it_was_and_the_next_rescan_succeeds(
+    run, microscope, analysis, until, monkeypatch, command, kind, said
+):
+    monkeypatch.setattr("services.gateway.gateway.RECONNECT_EVERY_S", 0.05)
+    with run(microscope, AcquisitionPlan((planned(), planned(1.7)))) as running:
+        until(lambda: running.gateway.plan_left == 0, "the plan")
+        first = running.events()[0]
+        before = microscope.state()
+        wanted = RescanParameters(hfw_um=120.0, autofocus=True, detector="sed", accelerating_voltage_kv=6.0)
+        microscope.fail(command, kind)
+        failed = ask_rescan(analysis, first, wanted)
+        until(lambda: act_of(analysis, failed).state is ActState.FAILED, "the failure")
+        until(lambda: microscope._state == before, "the old state")
+        again = ask_rescan(analysis, first, wanted)
+        until(lambda: any(e.act_id == again for e in running.events()), "the second rescan's frame")
+        events = running.events()
+    assert said in act_of(analysis, failed).failure
+    assert [event.act_id for event in events] == [None, None, again]
+    assert (events[-1].acquisition.hfw_um, events[-1].acquisition.detector) == (120.0, "sed")
+
+
 def test_a_broken_connection_is_a_fault_until_it_is_back(run, microscope, analysis, until, monkeypatch):
     monkeypatch.setattr("services.gateway.gateway.RECONNECT_EVERY_S", 0.05)
     with run(microscope, AcquisitionPlan((planned(),))) as running:

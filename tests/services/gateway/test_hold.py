@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 
 from labsem.streams import RequestClient
 from schemas.acts import InstrumentState, InstrumentStatus
+from schemas.plans import Place, Plan
 from schemas.requests import Hold, InstrumentAnswer, Release, Stop
 from services.gateway import AcquisitionPlan, PlannedFrame
+from tests.services.gateway.test_acquisition import ask as ask_acquisition
 from tests.services.gateway.test_gateway import act_of, ask_rescan, planned
 
 
@@ -52,6 +54,33 @@ def test_a_hold_in_mid_grid_and_a_move_by_hand_leave_the_grid_whole(
     assert [event.position_x_mm for event in events] == pytest.approx([0.1 * i for i in range(6)])
     assert {event.acquisition.hfw_um for event in events} == {250.0}
     assert InstrumentState.AVAILABLE in states(running)
+
+
+def test_an_acquisition_that_is_held_in_mid_grid_goes_on_at_its_right_places(
+    run, microscope, settings, analysis, until
+):
+    wanted = Plan(
+        places=tuple(Place(x_mm=0.1 * i, y_mm=0.1) for i in range(40)), hfw_um=(250.0,), detector="bsd"
+    )
+    with run(microscope) as running:
+        act_id = ask_acquisition(analysis, microscope, wanted)
+        until(lambda: running.gateway.frames_done >= 2, "two frames")
+        ask(settings, Hold(by="Ada"))
+        until(lambda: states(running)[-1] is InstrumentState.HELD, "the hold")
+        done = running.gateway.frames_done
+        assert done < 40
+        microscope.move_to(2.0, 2.0, 1.0)
+        microscope.set_hfw(80.0)
+        microscope.set_detector("sed")
+        time.sleep(0.5)
+        assert running.gateway.frames_done == done
+        ask(settings, Release(by="Ada"))
+        until(lambda: len(running.events()) == 40, "the rest of the grid")
+        events = running.events()
+    assert [event.index for event in events] == list(range(40))
+    assert {event.act_id for event in events} == {act_id}
+    assert [event.position_x_mm for event in events] == pytest.approx([0.1 * i for i in range(40)])
+    assert {(event.acquisition.hfw_um, event.acquisition.detector) for event in events} == {(250.0, "bsd")}
 
 
 def test_no_claim_is_made_while_it_is_held(run, microscope, settings, analysis, until):
