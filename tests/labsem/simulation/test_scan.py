@@ -54,6 +54,29 @@ def test_only_insulators_charge_and_less_at_low_voltage():
     assert down[far[1:] & far[:-1]].mean() > 1.5 * right[far[:, 1:] & far[:, :-1]].mean()  # and streaks
 
 
+def test_strong_charge_moves_the_lines_and_gas_or_a_low_voltage_bring_them_back():
+    def image(strength, left=1.0):
+        view = replace(QUIET, width_px=400, height_px=300, charging=left)
+        return render(World(2, scene(INSULATOR, strength)), view)
+
+    rng = np.random.default_rng(0)
+    assert scan.charge_deflection_px((300, 400), 0.6, 10.0, rng) is None  # 0.45 at 10 kV
+    assert scan.charge_deflection_px((300, 400), 4.0, 2.0, rng) is None
+    weak, strong = (np.std(scan.charge_deflection_px((300, 400), c, 10.0, rng)) for c in (1.5, 6.0))
+    assert 0.3 < weak < strong / 3
+    plain, charged, cured = image(0.0), image(6.0), image(6.0, left=0.1)
+    assert np.array_equal(plain.labels, charged.labels), "the truth stays where the particles are"
+
+    def jaggedness(frame):
+        """Share of a particle's pixels that are bright in one row and dark in the next."""
+        bright = frame.pixels > 140
+        inside = (plain.labels > 0) & (np.roll(plain.labels, 1, axis=0) == plain.labels)
+        return np.mean((bright != np.roll(bright, 1, axis=0))[inside])
+
+    assert jaggedness(charged) > 0.01
+    assert max(jaggedness(plain), jaggedness(cured)) < 0.001
+
+
 @given(shift=st.floats(-3, 3), rows=st.integers(1, 5))
 def test_a_row_is_moved_by_a_fraction_of_pixels(shift, rows):
     ramp = np.tile(np.arange(40, dtype=np.float32), (rows, 1))
