@@ -174,6 +174,10 @@ class Microscope(Protocol):
         """Bring the sample holder to where a person can take it."""
         ...
 
+    def overview(self, timeout_s: float) -> NDArray[np.uint8]:
+        """Picture of the holder by the navigation camera, (H, W, 3); :meth:`activate` brings the sample back."""
+        ...
+
     def state(self) -> MicroscopeState:
         """Read anew where it stands."""
         ...
@@ -281,6 +285,10 @@ class BasicMicroscope:
     def unload(self, timeout_s: float) -> None:  # noqa: ARG002
         """Refused."""
         self._refuse("unload", "unload the sample by hand")
+
+    def overview(self, timeout_s: float) -> NDArray[np.uint8]:  # noqa: ARG002
+        """Refused."""
+        self._refuse("overview", "it has no navigation camera")
 
     def move_to(self, x_mm: float, y_mm: float, timeout_s: float) -> tuple[float, float]:  # noqa: ARG002
         """Refused."""

@@ -122,6 +122,7 @@ class PhenomMicroscope(PhenomLink):
             scan_rotation=True,
             auto_contrast_brightness=True,
             blanking=True,
+            navigation_camera=True,
             charge_reductions=tuple(CHARGE_REDUCTIONS),
             cannot=("tilt the stage", "change the sample", "set contrast and brightness to a value"),
         )

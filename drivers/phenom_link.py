@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from drivers.base import BasicMicroscope, MicroscopeStatus, Mode
 from drivers.credentials import read_credentials
@@ -18,6 +20,7 @@ from drivers.errors import (
     MicroscopeTimeoutError,
     NotConnectedError,
     NotReadyError,
+    TransferError,
 )
 from drivers.vendor import Answer, VendorThread
 
@@ -26,6 +29,9 @@ log = structlog.get_logger(__name__)
 MODULE: Final = "PyPhenom"
 CREDENTIALS: Final = "LABSEM_PHENOM"
 SEM_TRIES: Final = 10
+NAVIGATION_PX: Final = 912
+"""Edge of the navigation camera's picture."""
+
 COMMAND_TIMEOUT_S: Final = 30.0
 """Of commands that take no limit: settings and readings."""
 
@@ -111,6 +117,24 @@ class PhenomLink(BasicMicroscope):
     def unload(self, timeout_s: float) -> None:
         """Bring the sample to the door."""
         self._call("unload", self._device("unload").Unload, timeout_s)
+
+    def overview(self, timeout_s: float) -> NDArray[np.uint8]:
+        """Picture of the holder; the sample then lies under the navigation camera."""
+        deadline_s = time.monotonic() + timeout_s
+        phenom, ppi = self._device("overview"), self._ppi
+        mode = self._mode("overview")
+        if mode in (Mode.OFF, Mode.STANDBY, Mode.UNLOADED):
+            raise NotReadyError(self.name, "overview", f"it is in {mode.value}; load the sample first")
+        if mode is not Mode.NAVIGATION:
+            self._call("overview", phenom.MoveToNavCam, timeout_s)
+        # A mode is reported before it is ready.
+        self._until(deadline_s, "overview", lambda: self._mode("overview") is Mode.NAVIGATION)
+        parameters = ppi.CamParams()
+        parameters.size = ppi.Size(NAVIGATION_PX, NAVIGATION_PX)
+        parameters.nFrames = 1
+        left_s = max(deadline_s - time.monotonic(), 0.0)
+        taken = self._call("overview", lambda: phenom.NavCamAcquireImage(parameters), left_s)
+        return _colours(self.name, np.asarray(taken.image))
 
     def stop(self) -> None:
         """End the waiting for the running command, and blank the beam as soon as the vendor's call has ended."""
@@ -211,3 +235,14 @@ def _is_blanked(state: Any) -> bool:
     if isinstance(state, bool):
         return state
     return "blank" in _name(state) and "unblank" not in _name(state)
+
+
+def _colours(device: str, image: NDArray[Any]) -> NDArray[np.uint8]:
+    """(H, W, 3) of what the vendor hands over: three channels, records of three, or grey."""
+    if image.dtype.names is not None:
+        image = np.stack([image[name] for name in image.dtype.names[:3]], axis=-1)
+    if image.ndim == 2:
+        image = np.repeat(image[:, :, None], 3, axis=2)
+    if image.ndim != 3 or image.shape[2] < 3 or image.dtype != np.uint8:
+        raise TransferError(device, "overview", f"{image.dtype} {image.shape} came for a picture in colour")
+    return np.ascontiguousarray(image[:, :, :3])

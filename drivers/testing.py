@@ -228,6 +228,20 @@ class MicroscopeConformance(ABC):
             restore(microscope, before, self.timeout_s)
             _same_state(microscope.state(), before)
 
+    def test_an_overview_shows_the_holder_and_the_sample_comes_back(self) -> None:
+        """A colour picture; after it the instrument is activated again and stands as it did."""
+        with self.connected() as microscope:
+            if not microscope.capabilities().navigation_camera:
+                return
+            before = microscope.state()
+            picture = microscope.overview(self.timeout_s)
+            assert picture.dtype == np.uint8
+            assert picture.ndim == 3, "height, width and three colours"
+            assert picture.shape[2] == 3, "height, width and three colours"
+            assert int(np.ptp(picture)) > 0, "it shows nothing"
+            microscope.activate(self.timeout_s)
+            _same_state(microscope.state(), before)
+
     def test_stop_ends_a_scan_and_the_instrument_can_be_used_again(self) -> None:
         """From another thread; a scan that was nearly done may end as a frame."""
         with self.connected() as microscope:

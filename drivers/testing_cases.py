@@ -21,6 +21,7 @@ def commands(microscope: Microscope, timeout_s: float) -> list[tuple[str, Callab
         ("standby", lambda: microscope.standby(timeout_s)),
         ("load", lambda: microscope.load(timeout_s)),
         ("unload", lambda: microscope.unload(timeout_s)),
+        ("overview", lambda: microscope.overview(timeout_s)),
         ("move_to", lambda: microscope.move_to(0.0, 0.0, timeout_s)),
         ("move_by", lambda: microscope.move_by(0.0, 0.0, timeout_s)),
         ("set_hfw", lambda: microscope.set_hfw(100.0)),
@@ -162,6 +163,7 @@ def offers(able: Capabilities, command: str) -> bool:
         "set_voltage": able.voltage_range_kv is not None,
         "set_spot_size": able.spot_size_range is not None,
         "blank": able.blanking,
+        "overview": able.navigation_camera,
     }
     return command not in CHOICES and named.get(command, True)
 

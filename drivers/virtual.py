@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.base import AcquiredFrame, MicroscopeState, MicroscopeStatus, Mode
 from drivers.errors import (
@@ -38,6 +39,7 @@ from drivers.virtual_optics import (
     Latency,
     VirtualOptics,
     able,
+    draw_holder,
     first_state,
     remember,
     remembered,
@@ -180,6 +182,12 @@ class VirtualMicroscope:
         """Vent, and bring the holder out."""
         with self._command("unload", Latency.mode, timeout_s):
             self._mode, self._blanked = Mode.UNLOADED, True
+
+    def overview(self, timeout_s: float) -> NDArray[np.uint8]:
+        """Draw the stubs under the navigation camera, where the sample then lies."""
+        with self._command("overview", Latency.mode, timeout_s):
+            self._mode = Mode.NAVIGATION
+        return draw_holder(self.holder)
 
     def state(self) -> MicroscopeState:
         """Where it stands."""
@@ -340,7 +348,8 @@ class VirtualMicroscope:
             self._strike(fault)
         if not self._connected:
             raise NotConnectedError(self.name, command, "not connected; call connect first")
-        if self._mode is not Mode.SEM and command not in _IN_ANY_MODE:
+        below_camera = self._mode is Mode.NAVIGATION and command == "overview"
+        if self._mode is not Mode.SEM and command not in _IN_ANY_MODE and not below_camera:
             raise NotReadyError(self.name, command, f"it is in {self._mode.value}; activate it first")
 
     @contextmanager

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.base import MicroscopeState
-from drivers.stub import StubHolder
+from drivers.stub import RADIUS_MM, StubHolder
 from labsem.frames import write_atomically
 from labsem.simulation import SimulatedFrame, View
 from labsem.simulation.rotation import render_rotated
@@ -33,6 +34,7 @@ DEPTH_ANGLE_RAD: Final = 8e-3
 CHARGE_LEFT: Final = {"off": 1.0, "low": 0.5, "medium": 0.25, "high": 0.1}
 """Share of an insulator's charge that each level of gas leaves."""
 
+OVERVIEW_WIDTH_PX: Final = 912
 COARSE_PX: Final = (160, 100)
 GREYS: Final = (0.05, 0.9)
 """Range over which the automatic amplifier spreads the darkest and brightest hundredth."""
@@ -77,6 +79,7 @@ def able(holder: StubHolder, size_px: tuple[int, int], sizes_px: tuple[tuple[int
         contrast_brightness=True,
         auto_contrast_brightness=True,
         blanking=True,
+        navigation_camera=True,
         charge_reductions=tuple(CHARGE_LEFT),
         cannot=("tilt the stage", "change the sample"),
     )
@@ -100,6 +103,21 @@ def first_state(x_mm: float, y_mm: float, focus_mm: float) -> MicroscopeState:
         spot_size=SPOT_USUAL,
         charge_reduction="off",
     )
+
+
+def draw_holder(holder: StubHolder) -> NDArray[np.uint8]:
+    """What an optical camera would see from above: stubs with tape, on a dark holder."""
+    (x0_mm, x1_mm), (y0_mm, y1_mm) = holder.range_mm
+    pixel_mm = (x1_mm - x0_mm + 2) / OVERVIEW_WIDTH_PX
+    x_mm = x0_mm - 1 + pixel_mm * np.arange(OVERVIEW_WIDTH_PX)
+    y_mm = y0_mm - 1 + pixel_mm * np.arange(max(round((y1_mm - y0_mm + 2) / pixel_mm), 8))
+    picture = np.full((len(y_mm), len(x_mm), 3), (38, 40, 46), np.uint8)
+    for sample in holder.samples:
+        centre_x_mm, centre_y_mm = holder.centre_mm(sample)
+        away_mm = np.hypot(x_mm[None, :] - centre_x_mm, y_mm[:, None] - centre_y_mm)
+        picture[away_mm <= RADIUS_MM] = (176, 174, 168)
+        picture[away_mm <= RADIUS_MM - 0.4] = (92, 88, 84)
+    return picture
 
 
 def remember(file: Path | None, state: MicroscopeState) -> None:

@@ -171,6 +171,7 @@ class Capabilities(Schema):
     contrast_brightness: bool = Field(default=False, description="whether the amplifier can be set")
     auto_contrast_brightness: bool = Field(default=False, description="whether it fits the amplifier itself")
     blanking: bool = Field(default=False, description="whether the beam can be blanked")
+    navigation_camera: bool = Field(default=False, description="whether it can take a picture of the holder")
     charge_reductions: tuple[str, ...] = Field(
         default=(),
         description="levels of gas in the chamber, from none to most; empty: there is no such thing",

@@ -45,6 +45,7 @@ OTHERS: dict[str, type[Schema]] = {
             requests.Stop,
             requests.SetHolder,
             requests.GetHolder,
+            requests.TakeOverview,
         )
     },
     "labsem.answer/1": requests.Answer,
@@ -57,6 +58,7 @@ OTHERS: dict[str, type[Schema]] = {
     "labsem.read-frame-answer/1": requests.ReadFrameAnswer,
     "labsem.instrument-answer/1": requests.InstrumentAnswer,
     "labsem.holder-answer/1": requests.HolderAnswer,
+    "labsem.overview-answer/1": requests.OverviewAnswer,
 }
 """Everything else that crosses a boundary."""
 

@@ -274,6 +274,24 @@ class HolderAnswer(Schema):
     holder: Holder
 
 
+class TakeOverview(Schema):
+    """A picture of the holder by the navigation camera, asked of the gateway; answered :class:`OverviewAnswer`.
+
+    It is taken between two frames, and asked for again under its id until it is there.
+    """
+
+    request: Literal["take_overview"] = "take_overview"
+    request_id: UUID
+
+
+class OverviewAnswer(Schema):
+    """The picture, or how far it is."""
+
+    state: Literal["waiting", "taken", "failed"]
+    problem: str | None = Field(default=None, description="why it failed")
+    png_base64: str | None = Field(default=None, description="of the picture once it is taken")
+
+
 class InstrumentAnswer(Schema):
     """The instrument's status after the request."""
 
@@ -299,7 +317,8 @@ Request = Annotated[
     | Release
     | Stop
     | SetHolder
-    | GetHolder,
+    | GetHolder
+    | TakeOverview,
     Field(discriminator="request"),
 ]
 REQUEST: TypeAdapter[
@@ -322,6 +341,7 @@ REQUEST: TypeAdapter[
     | Stop
     | SetHolder
     | GetHolder
+    | TakeOverview
 ] = TypeAdapter(Request)
 
 

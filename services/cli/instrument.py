@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import getpass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli.loop import stop_on_signals
 from services.cli.options import Json
-from services.cli.output import local_time, print_json, show
+from services.cli.output import fail, local_time, print_json, show
 from services.cli.setup import quiet_logging, settings
 
 if TYPE_CHECKING:
     from schemas.requests import Hold, Release, Stop
 
 ASK_TIMEOUT_S = 5.0
+ASK_AGAIN_S = 0.5
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -41,7 +43,7 @@ def instrument(
 ) -> None:
     """Run one instrument's gateway until it is stopped: it acquires, publishes, and does the rescans it claims.
 
-    With hold, release or stop: ask the gateway that runs. A person comes first.
+    With hold, release, stop or overview: ask the gateway that runs. A person comes first.
     """
     if context.invoked_subcommand is not None:
         return
@@ -87,6 +89,35 @@ def stop(by: By = "", as_json: Json = False) -> None:
     from schemas.requests import Stop
 
     _ask(Stop(by=by or getpass.getuser()), as_json=as_json)
+
+
+@app.command()
+def overview(
+    file: Annotated[Path, typer.Argument(help="PNG to write.")],
+    timeout_s: Annotated[float, typer.Option(min=1, help="How long to wait for it.")] = 600.0,
+) -> None:
+    """Take a picture of the holder by the navigation camera, between two frames; the sample is brought back."""
+    import base64
+    import time
+    from uuid import uuid4
+
+    from labsem.frames import write_atomically
+    from labsem.streams import RequestClient
+    from schemas.requests import OverviewAnswer, TakeOverview
+    from services.cli.progress import progress_bar
+
+    quiet_logging()
+    client = RequestClient(settings().instrument.requests, timeout_s=ASK_TIMEOUT_S, attempts=1)
+    request, deadline_s = TakeOverview(request_id=uuid4()), time.monotonic() + timeout_s
+    with progress_bar("waiting for the picture"):
+        while (answer := client.ask(request, OverviewAnswer)).state == "waiting":
+            if time.monotonic() > deadline_s:
+                fail(f"no picture within {timeout_s:g} s; labsem instrument release, where a person has it")
+            time.sleep(ASK_AGAIN_S)
+    if answer.png_base64 is None:
+        fail(f"no picture: {answer.problem}")
+    write_atomically(file, base64.b64decode(answer.png_base64))
+    show(f"{file} written")
 
 
 def _ask(request: Hold | Release | Stop, *, as_json: bool) -> None:

@@ -29,6 +29,7 @@ from services.gateway.acts import ActsClient, UnclearActError, target_of
 from services.gateway.desk import Desk
 from services.gateway.frames import FrameShelf
 from services.gateway.holder import HolderShelf
+from services.gateway.overview import OverviewDesk
 from services.gateway.plan import AcquisitionPlan, PlannedFrame
 from services.gateway.queue import PlanQueue
 from services.gateway.reading import FrameReader
@@ -68,6 +69,7 @@ class Gateway:
         self._queue = PlanQueue(plan, self._acts, self._holder)
         self._restore_file = settings.data_dir / f"gateway-{own.instrument_id}.restore.json"
         self._wake = threading.Event()
+        self._overview = OverviewDesk(microscope, self._wake.set)
         self._desk = Desk(own.instrument_id, microscope, settings.data_dir, wake=self._wake.set)
         self._claim_at_s = self._connect_at_s = 0.0
         self._prune_at_s = -PRUNE_EVERY_S
@@ -118,6 +120,7 @@ class Gateway:
                         ReadFrame: FrameReader(folder, own.image_root),
                         **self._desk.handlers(),
                         **self._holder.handlers(),
+                        **self._overview.handlers(),
                     },
                 )
             )
@@ -164,6 +167,11 @@ class Gateway:
             return self._announce_found(self._watched)
         if held:
             return False
+        if self._overview.wanted:
+            error = self._overview.take(self._restore_file)
+            if error is not None:
+                self._look_at(error)
+            return True
         if now_s >= self._claim_at_s:
             self._claim_at_s = now_s + CLAIM_EVERY_S
             act = self._claim()

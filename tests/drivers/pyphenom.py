@@ -12,6 +12,8 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from drivers.base import Mode
 from drivers.errors import MicroscopeError
 from drivers.virtual import VirtualMicroscope
@@ -49,6 +51,10 @@ class Size(SimpleNamespace):
 
 class ScanParams(SimpleNamespace):
     """Attributes are set one by one."""
+
+
+class CamParams(ScanParams):
+    """Of the navigation camera."""
 
 
 class ScanParamsEx(ScanParams):
@@ -124,6 +130,22 @@ class Phenom:
         if self._mode is not Mode.NAVIGATION:
             raise Error("MoveToSem needs a loaded sample")
         self._do(self._virtual.activate, AWHILE_S)
+
+    def MoveToNavCam(self) -> None:
+        if self._mode not in (Mode.NAVIGATION, Mode.SEM):
+            raise Error("MoveToNavCam needs a loaded sample")
+        self._do(self._virtual.overview, AWHILE_S)
+
+    def NavCamAcquireImage(self, parameters: CamParams) -> SimpleNamespace:
+        if self._mode is not Mode.NAVIGATION:
+            raise Error("the sample is not under the navigation camera")
+        picture = self._do(self._virtual.overview, AWHILE_S)
+        size = parameters.size
+        fitted = np.zeros((size.height, size.width), [("r", "u1"), ("g", "u1"), ("b", "u1")])
+        rows, columns = (min(pair) for pair in zip(fitted.shape, picture.shape, strict=False))
+        for channel, name in enumerate("rgb"):
+            fitted[name][:rows, :columns] = picture[:rows, :columns, channel]
+        return SimpleNamespace(image=fitted, metadata=SimpleNamespace())
 
     def MoveTo(self, x: float, y: float) -> None:
         state = self._sem()
@@ -279,7 +301,7 @@ def pyphenom(virtual: VirtualMicroscope, quirks: Quirks, *, dwell_times: bool = 
     kind = PhenomEx if dwell_times else Phenom
     module.Phenom = lambda *arguments: kind(virtual, quirks, arguments)
     module.MagnificationFromFieldWidth = lambda width, display: display / width
-    for part in (Error, Position, Size, ScanParams, DetectorMode, VacuumChargeReduction):
+    for part in (Error, Position, Size, ScanParams, CamParams, DetectorMode, VacuumChargeReduction):
         setattr(module, part.__name__, part)
     if dwell_times:
         module.ScanParamsEx = ScanParamsEx
