@@ -231,12 +231,15 @@ def microscope_at(site: Site) -> VirtualMicroscope:
 
 def _at_a_particle(seed: int, scene: SceneParameters, typical_um: float) -> tuple[float, float]:
     """A place beside the centre of the particle of about the typical size that is nearest to the origin."""
-    reach_um = 40 * typical_um
-    found = [
-        (float(np.hypot(p.x_um, p.y_um)), p.x_um, p.y_um)
-        for p in World(seed, scene).particles(-reach_um, -reach_um, reach_um, reach_um)
-        if 0.8 * typical_um < 2 * p.radius_um < 1.25 * typical_um
-    ]
+    world = World(seed, scene)
+    for reach_um in (10 * typical_um, 40 * typical_um):
+        found = [
+            (float(np.hypot(p.x_um, p.y_um)), p.x_um, p.y_um)
+            for p in world.particles(-reach_um, -reach_um, reach_um, reach_um)
+            if 0.8 * typical_um < 2 * p.radius_um < 1.25 * typical_um
+        ]
+        if found and min(found)[0] <= reach_um:
+            break
     _, x_um, y_um = min(found)
     return x_um + 0.1 * typical_um, y_um - 0.1 * typical_um
 
