@@ -37,8 +37,8 @@ class Tried:
 
     Attributes
     ----------
-    remedies
-        Of those at the site that brought a frame, oldest first.
+    remedies, reasons
+        Of those at the site that brought a frame: what was done, oldest first, and all that it was done for.
     cooling_s
         Time until the instrument may be asked again after a rescan that it reported as failed.
     """
@@ -47,6 +47,7 @@ class Tried:
     sample: int
     hour: int
     remedies: tuple[RescanParameters, ...] = ()
+    reasons: frozenset[RescanReason] = frozenset()
     cooling_s: float = 0.0
 
 
@@ -267,6 +268,7 @@ def _count(session: Session, place: Place, site: SiteRow, settings: RescanSettin
         .where(ActRow.requested_by == POLICY, ActRow.site_id == site.site_id)
         .order_by(ActRow.created_at)
     ).all()
+    answered = [row for row in at_site if row.frame_after]
     return Tried(
         site=len(at_site),
         sample=session.scalar(policy.where(ActRow.sample_id == place.sample_id)) or 0,
@@ -274,7 +276,8 @@ def _count(session: Session, place: Place, site: SiteRow, settings: RescanSettin
             policy.where(ActRow.instrument_id == place.instrument_id, ActRow.created_at > hour_ago)
         )
         or 0,
-        remedies=tuple(RescanParameters.model_validate(row.parameters) for row in at_site if row.frame_after),
+        remedies=tuple(RescanParameters.model_validate(row.parameters) for row in answered),
+        reasons=frozenset(RescanReason(reason) for row in answered for reason in row.reasons),
         cooling_s=_cooling_s(session, place.instrument_id, settings.cool_down_s),
     )
 

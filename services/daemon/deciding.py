@@ -73,6 +73,7 @@ def decide_on(
         sample=tried.sample,
         hour=tried.hour,
         remedies=tried.remedies,
+        reasons=tried.reasons,
         cooling_s=tried.cooling_s,
     )
     found = decide(evidence, settings=rescans, capabilities=capabilities, attempts=attempts)

@@ -103,8 +103,8 @@ class Attempts:
     ----------
     site, sample, hour
         How many: at this site, on this sample, and in the last hour.
-    remedies
-        Of those at this site that brought a frame, oldest first.
+    remedies, reasons
+        Of those at this site that brought a frame: what was done, oldest first, and all that it was done for.
     cooling_s
         Time until the instrument may be asked again after a rescan that it failed.
     """
@@ -113,6 +113,7 @@ class Attempts:
     sample: int = 0
     hour: int = 0
     remedies: tuple[RescanParameters, ...] = ()
+    reasons: frozenset[RescanReason] = frozenset()
     cooling_s: float = 0.0
 
 

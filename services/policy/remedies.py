@@ -232,7 +232,7 @@ def _closer_um(
     hfw_um = evidence.acquisition.hfw_um
     if hfw_um is None:
         raise NoRemedyError("its field width is not known; look closer by hand")
-    if attempts.remedies:
+    if RescanReason.UNCERTAIN in attempts.reasons:
         raise NoRemedyError("a closer look did not explain it; a person should look at the overlay")
     room = math.inf
     if evidence.width_px > 0 and evidence.d90_px:

@@ -16,7 +16,7 @@ from labsem.morphology import FrameNumbers, measure_particles, summarize_frame
 from labsem.regimes import route
 from labsem.simulation import SIMULATOR_VERSION, SimulatedFrame, View
 from labsem.simulation.scene import Regime as SceneRegime
-from schemas.acts import RescanParameters
+from schemas.acts import RescanParameters, RescanReason
 from schemas.morphology import Regime
 from schemas.settings import Settings
 from services.gateway.acts import target_at
@@ -144,6 +144,7 @@ class _Run:
     ) -> tuple[float, int]:
         """Rescan until the policy is content; the last frame's error, and how many there were."""
         remedies: list[RescanParameters] = []
+        reasons: set[RescanReason] = set()
         while decision.kind == "rescan":
             wanted = decision.parameters
             state, was = microscope.state(), taken.frame
@@ -155,7 +156,10 @@ class _Run:
             taken = self._take(microscope)
             remedies.append(wanted)
             done = len(remedies)
-            attempts = Attempts(site=done, sample=done, hour=done, remedies=tuple(remedies))
+            reasons |= set(decision.reasons)
+            attempts = Attempts(
+                site=done, sample=done, hour=done, remedies=tuple(remedies), reasons=frozenset(reasons)
+            )
             decision = self._decide(taken, attempts, microscope)
         return taken.error, len(remedies)
 

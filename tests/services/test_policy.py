@@ -122,10 +122,14 @@ def test_uncertain_repeats_closer_and_then_asks_a_person() -> None:
         frame,
         settings=SETTINGS,
         capabilities=CAPABILITIES,
-        attempts=Attempts(site=1, sample=1, hour=1, remedies=(parameters,)),
+        attempts=Attempts(
+            site=1, sample=1, hour=1, remedies=(parameters,), reasons=frozenset(decision.reasons)
+        ),
     )
     assert again.kind == "advised"
     assert "a person should look" in again.detail
+    refocused = RescanParameters(autofocus=True)
+    assert rescan_of(frame, refocused).hfw_um == 50, "what was done for another reason was no closer look"
 
 
 def test_blurred_refocuses_and_nothing_else() -> None:
