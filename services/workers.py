@@ -6,14 +6,16 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
 from labsem.networks.allocator import ALLOCATOR_ENVIRONMENT
 
+S = TypeVar("S")
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 Report = Callable[..., None]
@@ -21,6 +23,7 @@ Report = Callable[..., None]
 
 _channel: Any = None
 _stop: Any = None
+_started: Any = None
 
 
 def worker_pool(channel: Any = None, stop: Any = None) -> ProcessPoolExecutor:
@@ -67,6 +70,43 @@ def run_in_worker(
                 if future.done() or stop.is_set():
                     raise
                 stop.set()
+
+
+def map_in_workers(
+    function: Callable[[S, Item], T],
+    items: Sequence[Item],
+    *,
+    start: Callable[[], S],
+    processes: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[T]:
+    """``function(start(), item)`` of each item, in their order, with one ``start()`` for each of several workers.
+
+    All are pickled. The first exception ends it, and so does Ctrl-C, when the items that are being worked on are done.
+    """
+    pool = ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=_begin_with, initargs=(start,)
+    )
+    try:
+        with allocator_environment():
+            futures = [pool.submit(_apply, function, item) for item in items]
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            if progress is not None:
+                progress(done, len(items))
+        return [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_with(start: Callable[[], S]) -> None:
+    global _started
+    _begin(None, None)
+    _started = start()
+
+
+def _apply(function: Callable[[S, Item], T], item: Item) -> T:
+    return function(_started, item)
 
 
 def _drain(channel: Any, patience_s: float = 0.1) -> Iterator[tuple[Any, ...]]:

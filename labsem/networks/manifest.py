@@ -49,8 +49,19 @@ class Thresholds(_Part):
         le=1,
         description="least grey value over the bare ground, in frames of bright particles",
     )
+    ground_band: float = Field(
+        default=0,
+        ge=0,
+        le=0.5,
+        description="share of the clear particles' contrast under which a detection is a place of the ground",
+    )
     nms: float = Field(default=0.5, gt=0, lt=1, description="IoU of boxes")
     detections_max: int = Field(default=1500, ge=1)
+
+    @property
+    def looks_at_ground(self) -> bool:
+        """Whether detections are compared with the ground beside them."""
+        return self.contrast > -1 or self.ground_band > 0
 
 
 class Watershed(_Part):

@@ -1,13 +1,15 @@
-"""Dark places of the ground among bright particles: holes and hollows of carbon tape are no particles.
+"""Places of the ground among bright particles: holes, hollows and bubbles of carbon tape are no particles.
 
 In a frame of a scanning electron microscope particles are brighter than the ground that they lie on, and a hole is
 darker than it; in bright-field transmission particles are the dark ones. So a frame's detections themselves say which
-is which, and only where most are bright are the dark ones left out.
+is which: only where most are bright are the dark ones left out, and only where most stand out from their ground those
+that are as dark as it (a bubble under the tape's skin has nothing but a rim).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +22,35 @@ RING_PX = 10
 MAJORITY = 2.0
 """Without it a frame says nothing of what is ground: where bright and dark are even, either may be the particles."""
 
+CLEAR = 0.5
+"""A particle of at least this share of the typical contrast is a clear one."""
+
 GROUND_MIN = 0.15
 """Share of the ring that must be bare ground; a particle among others is not compared with them."""
 
 
-def ground_contrast(
+class Shades(NamedTuple):
+    """Median grey values (N,) in each mask and of the bare ground around it; NaN where too little ground is bare."""
+
+    inside: NDArray[np.float64]
+    ground: NDArray[np.float64]
+
+    @property
+    def contrast(self) -> NDArray[np.float64]:
+        """(N,) how much brighter than its ground each is."""
+        return self.inside - self.ground
+
+    def take(self, index: NDArray[np.int64]) -> Shades:
+        """Those at some places."""
+        return Shades(self.inside[index], self.ground[index])
+
+
+def ground_shades(
     grey: NDArray[np.float32],
     boxes: NDArray[np.int32],
     masks: Sequence[NDArray[np.bool_]],
-) -> NDArray[np.float64]:
-    """Median grey value inside each mask less that of the bare ground around it.
+) -> Shades:
+    """How bright masks and the ground beside them are.
 
     Parameters
     ----------
@@ -39,16 +60,11 @@ def ground_contrast(
         (N, 4) y0, x0, y1, x1.
     masks
         N masks inside their boxes.
-
-    Returns
-    -------
-    ndarray
-        (N,), NaN where too little ground is bare.
     """
     covered = np.zeros(grey.shape, bool)
     for (y0, x0, y1, x1), mask in zip(boxes, masks, strict=True):
         covered[y0:y1, x0:x1] |= mask
-    contrast = np.full(len(masks), np.nan)
+    shades = Shades(np.full(len(masks), np.nan), np.full(len(masks), np.nan))
     for index, ((y0, x0, y1, x1), mask) in enumerate(zip(boxes, masks, strict=True)):
         top, left = max(int(y0) - RING_PX, 0), max(int(x0) - RING_PX, 0)
         window = (slice(top, int(y1) + RING_PX), slice(left, int(x1) + RING_PX))
@@ -61,8 +77,9 @@ def ground_contrast(
         ground = ring & ~covered[window]
         if ground.sum() >= max(GROUND_MIN * ring.sum(), 8):
             part = grey[window]
-            contrast[index] = float(np.median(part[inside])) - float(np.median(part[ground]))
-    return contrast
+            shades.inside[index] = np.median(part[inside])
+            shades.ground[index] = np.median(part[ground])
+    return shades
 
 
 def _grow(mask: NDArray[np.bool_], by_px: int) -> NDArray[np.bool_]:
@@ -74,16 +91,54 @@ def _grow(mask: NDArray[np.bool_], by_px: int) -> NDArray[np.bool_]:
 
 
 def is_ground(
-    contrast: NDArray[np.float64], objectness: NDArray[np.float64], least: float
+    shades: Shades, objectness: NDArray[np.float64], least: float, band: float
 ) -> NDArray[np.bool_]:
-    """Which detections are darker than their ground allows: contrast under ``least`` in a frame of bright particles.
+    """Which detections (N,) are places of the ground.
 
-    A frame is one of bright particles where those brighter than their ground have ``MAJORITY`` times the objectness of
-    those that are darker.
+    Those of contrast under ``least``, in a frame of bright particles: where those brighter than their ground have
+    ``MAJORITY`` times the objectness of those that are darker. And those that are as dark as the ground that the
+    frame's clear particles lie on; see :func:`_is_dim`.
+
+    Parameters
+    ----------
+    objectness
+        (N,).
+    least
+        Least contrast; -1: any.
+    band
+        Share of the clear particles' contrast; 0: none is too dim.
     """
-    known = ~np.isnan(contrast)
-    bright = float(objectness[known & (contrast > 0)].sum())
-    dark = float(objectness[known & (contrast <= 0)].sum())
-    if bright <= MAJORITY * dark:
-        return np.zeros(len(contrast), bool)
-    return known & (contrast < least)
+    known = ~np.isnan(shades.contrast)
+    bright = float(objectness[known & (shades.contrast > 0)].sum())
+    dark = float(objectness[known & (shades.contrast <= 0)].sum())
+    ground = np.zeros(len(known), bool)
+    if bright > MAJORITY * dark:
+        ground |= known & (shades.contrast < least)
+    if band > 0 and bright > 0:
+        ground |= _is_dim(shades, objectness, band)
+    return ground
+
+
+def _is_dim(shades: Shades, objectness: NDArray[np.float64], band: float) -> NDArray[np.bool_]:
+    """Which detections (N,) are not brighter than the ground of the frame's clear particles, by a band.
+
+    Clear is what has at least ``CLEAR`` of the typical contrast, which is that at which half of all contrast lies. A
+    detection in the band (at most that share of the typical contrast from its own ground, or darker) may still be a
+    particle among others that hide its ground, which is then brighter than the ground of the clear ones; or one of as
+    many, told by its rim alone, so a band must hold less objectness than the clear ones, and what is darker than it
+    less contrast: beside bright particles holes are many, but not as strong.
+    """
+    contrast = np.nan_to_num(shades.contrast)
+    order = np.argsort(contrast)
+    weight = np.cumsum((objectness * contrast.clip(min=0))[order])
+    typical = float(contrast[order[np.searchsorted(weight, weight[-1] / 2)]])
+    clear = contrast >= CLEAR * typical
+    near = np.abs(contrast) < band * typical
+    deep = contrast <= -band * typical
+    dim = ~np.isnan(shades.inside) & (shades.inside - np.median(shades.ground[clear]) < band * typical)
+    ground = np.zeros(len(contrast), bool)
+    if objectness[clear].sum() > MAJORITY * objectness[dim & near].sum():
+        ground |= dim & near
+    if (objectness * contrast)[clear].sum() > -(objectness * contrast)[dim & deep].sum():
+        ground |= dim & deep
+    return ground

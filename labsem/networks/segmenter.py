@@ -20,6 +20,7 @@ from labsem.networks.manifest import (
     Calibration,
     Manifest,
     Platt,
+    Thresholds,
     WeightsError,
     list_manifests,
     load_weights,
@@ -27,7 +28,7 @@ from labsem.networks.manifest import (
 )
 from labsem.networks.novelty import PREFIX as NOVELTY_PREFIX
 from labsem.networks.novelty import Novelty
-from labsem.networks.polarity import ground_contrast, is_ground
+from labsem.networks.polarity import ground_shades, is_ground
 from labsem.networks.registry import build_network, read_architecture
 from labsem.networks.unet import UNet
 from labsem.networks.watershed import MapPredictor, parted_segmentation
@@ -201,7 +202,7 @@ def to_segmentation(
         detections.grey.shape[1],
         calibration.thresholds,
     )
-    combined = _without_ground(combined, detections, calibration.thresholds.contrast)
+    combined = _without_ground(combined, detections, calibration.thresholds)
     return Segmentation(
         height_px=detections.grey.shape[0],
         width_px=detections.grey.shape[1],
@@ -215,12 +216,13 @@ def to_segmentation(
     )
 
 
-def _without_ground(combined: Combined, detections: Detections, least: float) -> Combined:
-    if least <= -1 or not len(combined.index):
+def _without_ground(combined: Combined, detections: Detections, thresholds: Thresholds) -> Combined:
+    if not thresholds.looks_at_ground or not len(combined.index):
         return combined
     masks = [level >= HALF_LEVEL for level in combined.probabilities]
-    contrast = ground_contrast(detections.grey, combined.boxes, masks)
-    return combined.take(~is_ground(contrast, detections.objectness[combined.index], least))
+    shades = ground_shades(detections.grey, combined.boxes, masks)
+    objectness = detections.objectness[combined.index]
+    return combined.take(~is_ground(shades, objectness, thresholds.contrast, thresholds.ground_band))
 
 
 def _take_novelty(tensors: dict[str, Tensor]) -> Novelty | None:

@@ -13,7 +13,7 @@ from skimage.segmentation import watershed
 from torch.nn import functional
 
 from labsem.networks.manifest import Input, Watershed
-from labsem.networks.polarity import ground_contrast, is_ground
+from labsem.networks.polarity import ground_shades, is_ground
 from labsem.networks.scaling import to_input
 from labsem.networks.unet import UNet
 from labsem.normalisation import grey_levels, normalise
@@ -91,7 +91,7 @@ def parted_segmentation(maps: DistanceMaps, thresholds: Watershed) -> Segmentati
     heights = highest[ids]
     if thresholds.contrast > -1 and len(ids):
         masks = [level >= HALF_LEVEL for level in found.probabilities]
-        ground = is_ground(ground_contrast(maps.grey, found.boxes, masks), heights, thresholds.contrast)
+        ground = is_ground(ground_shades(maps.grey, found.boxes, masks), heights, thresholds.contrast, 0.0)
         if ground.any():
             labels[np.isin(labels, ids[ground])] = 0
             found, heights = Segmentation.from_labels(labels), heights[~ground]

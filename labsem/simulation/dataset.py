@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labsem.frames import FrameMetadata, write_frame
-from labsem.simulation.random_frames import random_world
+from labsem.simulation.random_frames import random_world, stub_world
 from labsem.simulation.render import SIMULATOR_VERSION, SimulatedFrame, render
 from labsem.simulation.scene import Regime
 from labsem.simulation.truth import TrueParticle
 from schemas.image import Acquisition
 
 FileFormat = Literal["png", "tiff"]
+Powders = Literal["random", "stub"]
 
 DATABAR_ROWS: Final = 64
 
@@ -71,6 +72,7 @@ def write_dataset(
     file_format: FileFormat = "png",
     bits: Literal[8, 16] = 8,
     databar: bool = False,
+    powders: Powders = "random",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write ``count`` labelled frames: ``images/``, ``masks/``, ``uncertain/``, ``metadata.csv``, ``particles.csv``.
@@ -81,7 +83,7 @@ def write_dataset(
         Made where it does not exist.
     seed
         The same seed gives the same frames; frame k does not depend on ``count``. It is
-        ``random_frame(frame_seed, regime, width_px, height_px)`` of its row in ``metadata.csv``.
+        ``random_frame(frame_seed, regime, width_px, height_px)`` of its row in ``metadata.csv``, where all is random.
     regime
         ``both`` alternates low and high magnification.
     file_format
@@ -90,6 +92,8 @@ def write_dataset(
         8 or 16 for a pixel.
     databar
         Adds a black bar below each image (TIFF only), and as many empty rows to its label images.
+    powders
+        ``random`` draws everything; ``stub`` takes the virtual microscope's powders on carbon tape.
     progress
         Called with frames written and frames in all.
 
@@ -113,15 +117,16 @@ def write_dataset(
         (folder / part).mkdir(parents=True, exist_ok=True)
     regimes: tuple[Regime, ...] = ("low", "high") if regime == "both" else (regime,)
     bar_rows = DATABAR_ROWS if databar else 0
+    draw, called = {"random": (random_world, "sim"), "stub": (stub_world, "stub")}[powders]
     images: list[Path] = []
     table: list[dict[str, object]] = []
     particles: list[dict[str, object]] = []
     judged: list[dict[str, object]] = []
     for index in range(count):
         of, frame_seed = regimes[index % len(regimes)], seed * 1_000_003 + index
-        world, view = random_world(frame_seed, of, width_px, height_px)
+        world, view = draw(frame_seed, of, width_px, height_px)
         frame = render(world, replace(view, bits=bits))
-        name = f"sim-{seed}-{index:05d}-{of}"
+        name = f"{called}-{seed}-{index:05d}-{of}"
         images.append(folder / "images" / f"{name}.{file_format}")
         if file_format == "tiff":
             write_frame(images[-1], frame.pixels, _acquired(name, frame), databar_rows=bar_rows)

@@ -44,6 +44,10 @@ SPOILED_NS: Final = 400.0
 """Least dwell time x averages, of kept and of spoiled frames; a full scan of good quality takes 2,000 ns and more."""
 
 
+STUB_HFW_UM: Final[dict[Regime, tuple[float, float]]] = {"low": (60.0, 300.0), "high": (20.0, 50.0)}
+"""Range of field widths in which the virtual microscope's powders (6 to 14 um) are looked at."""
+
+
 def random_frame(seed: int, regime: Regime, width_px: int = 1024, height_px: int = 768) -> SimulatedFrame:
     """A frame of which powder, substrate and scan are all drawn from the seed."""
     world, view = random_world(seed, regime, width_px, height_px)
@@ -58,6 +62,27 @@ def random_world(seed: int, regime: Regime, width_px: int = 1024, height_px: int
     pixel_um = hfw_um / width_px
     scene = random_scene(rng, hfw_um, regime)
     scene = _with_bodies(scene, hfw_um**2 * height_px / width_px, pixel_um)
+    view = _random_view(rng, regime, scene, hfw_um, width_px, height_px)
+    return World(int(rng.integers(2**62)), scene), view
+
+
+def stub_world(seed: int, regime: Regime, width_px: int = 1024, height_px: int = 768) -> tuple[World, View]:
+    """A powder of the virtual microscope, on carbon tape, at a random place and field width, scanned at random."""
+    rng = np.random.default_rng([seed, 0 if regime == "low" else 1, 43])
+    hfw_um = float(np.exp(rng.uniform(*np.log(STUB_HFW_UM[regime]))))
+    world = World(int(rng.integers(2**62)))
+    return world, _random_view(rng, regime, world.scene, hfw_um, width_px, height_px)
+
+
+def _random_view(
+    rng: np.random.Generator,
+    regime: Regime,
+    scene: SceneParameters,
+    hfw_um: float,
+    width_px: int,
+    height_px: int,
+) -> View:
+    pixel_um = hfw_um / width_px
     detector: Detector = "sed" if rng.random() < 0.6 else "bsd"
     spoiled = rng.random() < SPOILED
     blur_px = float(np.exp(rng.uniform(*np.log((SPOILED_BLUR_PX if spoiled else BLUR_PX)[regime]))))
@@ -91,7 +116,7 @@ def random_world(seed: int, regime: Regime, width_px: int = 1024, height_px: int
         span_nm = rng.uniform(-3, 3, 2) * 1000 * pixel_um
         drift = span_nm / (view.scan_s * max(averages - 1, 1))
         view = replace(view, drift_x_nm_s=float(drift[0]), drift_y_nm_s=float(drift[1]))
-    return World(int(rng.integers(2**62)), scene), view
+    return view
 
 
 def _with_bodies(scene: SceneParameters, area_um2: float, pixel_um: float) -> SceneParameters:

@@ -18,7 +18,7 @@ from labsem.evaluation.overlap import Overlaps
 from labsem.networks.combination import is_redundant
 from labsem.networks.detector import Detections
 from labsem.networks.manifest import Thresholds
-from labsem.networks.polarity import ground_contrast, is_ground
+from labsem.networks.polarity import Shades, ground_shades, is_ground
 from labsem.training.sampling import TrainingImage
 
 SIGMAS = (0.4, 0.45, 0.5, 0.55, 0.6)
@@ -55,14 +55,14 @@ class ScoredFrame:
 
     Attributes
     ----------
-    contrast
-        (N,) each detection's grey value over the bare ground, among all detections.
+    shades
+        Of each of the N detections and the bare ground beside it, among all detections.
     """
 
     image: TrainingImage
     detections: Detections
     atoms: dict[float, Atoms]
-    contrast: NDArray[np.float64]
+    shades: Shades
     truth_ids: NDArray[np.int64] = field(repr=False)
     truth_area_px: NDArray[np.int64] = field(repr=False)
 
@@ -76,18 +76,19 @@ class ScoredFrame:
         thresholds
             ``sigma`` is one of ``SIGMAS``.
         exact
-            Measure the contrast of what is kept as inference does; else each detection's among all detections is
+            Measure the shades of what is kept as inference does; else each detection's among all detections are
             taken, which costs nothing.
         """
         atoms = self.atoms[thresholds.sigma]
         kept = _combine(atoms, self.detections.objectness, certain, thresholds)
-        if thresholds.contrast > -1 and kept:
+        if thresholds.looks_at_ground and kept:
             index = np.array(kept)
-            contrast = self.contrast[index]
+            shades = self.shades.take(index)
             if exact:
-                contrast = _measure_contrast(self.detections, index, thresholds.sigma)
+                shades = _measure_shades(self.detections, index, thresholds.sigma)
                 _forget_cells(self.detections)
-            ground = is_ground(contrast, self.detections.objectness[index], thresholds.contrast)
+            objectness = self.detections.objectness[index]
+            ground = is_ground(shades, objectness, thresholds.contrast, thresholds.ground_band)
             kept = index[~ground].tolist()
         # A shared pixel belongs to the certain, then the higher-objectness particle.
         kept = sorted(kept, key=lambda each: not certain[each])
@@ -135,9 +136,9 @@ def score_frame(
     truth_ids = np.flatnonzero(counts)
     atoms = {sigma: _find_atoms(detections, image.labels, sigma) for sigma in sigmas}
     everything = np.arange(len(detections.boxes))
-    contrast = _measure_contrast(detections, everything, 0.5)
+    shades = _measure_shades(detections, everything, 0.5)
     _forget_cells(detections)
-    return ScoredFrame(image, detections, atoms, contrast, truth_ids, counts[truth_ids])
+    return ScoredFrame(image, detections, atoms, shades, truth_ids, counts[truth_ids])
 
 
 def _find_atoms(detections: Detections, labels: NDArray[np.int32], sigma: float) -> Atoms:
@@ -190,7 +191,7 @@ def _combine(
     return kept
 
 
-def _measure_contrast(detections: Detections, index: NDArray[np.int64], sigma: float) -> NDArray[np.float64]:
+def _measure_shades(detections: Detections, index: NDArray[np.int64], sigma: float) -> Shades:
     cells = [detections.cells[place] for place in index]
     boxes = np.array([box for _, box in cells], np.int32).reshape(-1, 4)
-    return ground_contrast(detections.grey, boxes, [probabilities >= sigma for probabilities, _ in cells])
+    return ground_shades(detections.grey, boxes, [probabilities >= sigma for probabilities, _ in cells])

@@ -139,15 +139,7 @@ def load_datasets(options: TrainingOptions) -> list[DataSet]:
                 Path(folder), options.simulated, options.simulated_seed, SIMULATED_REGIMES[options.regime]
             )
             name = f"labsem simulator {SIMULATOR_VERSION}, seed {options.simulated_seed}"
-            rendered = load_dataset(Path(folder), options.regime, name)
-            datasets.append(
-                replace(
-                    rendered,
-                    training=[replace(image, simulated=True) for image in rendered.training],
-                    validation=[replace(image, simulated=True) for image in rendered.validation],
-                    licence=SIMULATED_LICENCE,
-                )
-            )
+            datasets.append(load_dataset(Path(folder), options.regime, name))
     return datasets
 
 
@@ -159,7 +151,7 @@ def load_dataset(folder: Path, regime: Regime, name: str | None = None) -> DataS
     judged = [image for image in images if image.judged and regime not in (Regime.JOINT, regimes[image.id])]
     return DataSet(
         name=name or folder.name,
-        licence=_licence(folder.name, frozenset(regimes)),
+        licence=_licence(folder.name, images),
         pixel_sizes_nm={image.id: size for image in chosen if (size := _pixel_size_nm(image)) is not None},
         training=[to_training_image(image) for image in select_part(chosen, "train")],
         validation=[to_training_image(image) for image in select_part(chosen, "validation")],
@@ -185,8 +177,16 @@ def select_part(images: Sequence[LabelledImage], part: Literal["train", "validat
     return [image for image in images if image.id in wanted]
 
 
-def _licence(name: str, ids: frozenset[str]) -> str | None:
-    """Of the published data sets, which are known by their images' ids."""
+def is_simulated(image: LabelledImage) -> bool:
+    """Whether the simulator made it: its metadata name the simulator's version."""
+    return bool(image.extra.get("simulator_version"))
+
+
+def _licence(name: str, images: Sequence[LabelledImage]) -> str | None:
+    """Of the simulator's frames, and of the published data sets, which are known by their images' ids."""
+    if all(is_simulated(image) for image in images):
+        return SIMULATED_LICENCE
+    ids = frozenset(image.id for image in images)
     if name in SPLIT_NAMES and ids <= load_split(name).ids:
         return PUBLISHED_LICENCES[name]
     return PUBLISHED_LICENCES["ampis"] if ids <= AMPIS_IDS else None
@@ -206,6 +206,7 @@ def to_training_image(image: LabelledImage) -> TrainingImage:
         grey=_to_8_bit(image.pixels()),
         labels=image.labels(),
         uncertain=None if uncertain is None else frozenset(int(label) for label in uncertain),
+        simulated=is_simulated(image),
     )
 
 

@@ -28,7 +28,7 @@ D50_PARTICLES_MIN = 50
 
 TRIALS = 120
 EXACT_TRIALS = 6
-"""The best trials are looked at again with contrasts measured as inference does."""
+"""The best trials are looked at again with shades measured as inference does."""
 
 Progress = Callable[[int, int], None]
 """Called with trials done and all trials."""
@@ -129,6 +129,7 @@ SPACE: dict[str, tuple[float, float, float]] = {
     "op": (0.1, 0.9, 0.1),
     "sigma": (SIGMAS[0], SIGMAS[-1], 0.05),
     "contrast": (-0.1, 0.1, 0.02),
+    "ground_band": (0.0, 0.35, 0.05),
 }
 """Lowest and highest value and step of each threshold."""
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli.bench import bench
 from services.cli.options import FolderOption, Json
-from services.cli.output import print_json, stdout, table
+from services.cli.output import fail, print_json, stdout, table
 from services.cli.progress import progress_bar
 from services.cli.setup import quiet_logging, settings
 
 if TYPE_CHECKING:
-    from schemas.settings import Settings
     from services.rescan_bench import RescanBench
-    from services.workers import Report
 
 
 def register(app: typer.Typer) -> None:  # noqa: ARG001 - the group of the benches is in the app already
@@ -26,36 +25,31 @@ def register(app: typer.Typer) -> None:  # noqa: ARG001 - the group of the bench
 def rescans(
     sites: Annotated[int, typer.Option(min=12, help="With a fault each; as many good ones are added.")] = 40,
     seed: Annotated[int, typer.Option(help="Of powders, faults and errors.")] = 0,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Workers of one thread each; default: one for each core.")
+    ] = None,
     folder: FolderOption = None,
     as_json: Json = False,
 ) -> None:
     """Plant faults at virtual sites, rescan them as the policy says, and compare with an unchanged repeat."""
-    from services.workers import run_in_worker
+    from labsem.bench.machine import available_cores
+    from services.rescan_bench import bench_rescans
 
     quiet_logging()
     found = settings()
     models = found.models.model_copy(update={"folder": folder or found.models.folder})
-    with progress_bar("sites") as update:
-        result = run_in_worker(
-            _bench,
-            found.model_copy(update={"models": models}),
-            sites,
-            seed,
-            progress=lambda done, total: update(done, total),
-        )
+    found = found.model_copy(update={"models": models})
+    try:
+        with progress_bar("sites") as update:
+            result = bench_rescans(
+                sites, seed, settings=found, processes=processes or available_cores(), progress=update
+            )
+    except BrokenProcessPool:
+        fail("a worker could not start or was killed; labsem doctor says whether the weights load")
     if as_json:
         print_json(result)
     else:
         _show(result)
-
-
-def _bench(report: Report, found: Settings, sites: int, seed: int) -> RescanBench:
-    from services.rescan_bench import bench_rescans
-    from services.segmenters import load_segmenter
-
-    return bench_rescans(
-        sites, seed, segmenter=load_segmenter(models=found.models), settings=found, progress=report
-    )
 
 
 def _show(result: RescanBench) -> None:

@@ -22,6 +22,13 @@ class SimulatedRegime(StrEnum):
     BOTH = "both"
 
 
+class SimulatedPowders(StrEnum):
+    """What simulated frames show."""
+
+    RANDOM = "random"
+    STUB = "stub"
+
+
 class ImageFormat(StrEnum):
     """File format of simulated images."""
 
@@ -46,6 +53,10 @@ def simulate(
     frames: Annotated[int, typer.Option(min=1, help="How many.")] = 16,
     seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
     regime: Annotated[SimulatedRegime, typer.Option(help="Magnification.")] = SimulatedRegime.BOTH,
+    powders: Annotated[
+        SimulatedPowders,
+        typer.Option(help="stub: those of the virtual microscope, on carbon tape; random: anything."),
+    ] = SimulatedPowders.RANDOM,
     width_px: Annotated[int, typer.Option(min=64, help="Width of a frame.")] = 1024,
     height_px: Annotated[int, typer.Option(min=64, help="Height of a frame.")] = 768,
     file_format: Annotated[
@@ -75,6 +86,7 @@ def simulate(
                 file_format=file_format.value,
                 bits=8 if bits is Bits.EIGHT else 16,
                 databar=databar,
+                powders=powders.value,
                 progress=lambda done, total: update(done, total),
             )
             if sheet is not None:

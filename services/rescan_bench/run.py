@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from drivers.targets import go_to
 from drivers.virtual import VirtualMicroscope
 from labsem.bench.truth import Diameters
 from labsem.morphology import FrameNumbers, measure_particles, summarize_frame
+from labsem.networks.manifest import list_manifests
 from labsem.regimes import route
 from labsem.simulation import SIMULATOR_VERSION, SimulatedFrame, View
 from labsem.simulation.scene import Regime as SceneRegime
@@ -24,7 +26,8 @@ from services.policy import Attempts, FrameEvidence, PolicyDecision, decide, thr
 from services.rescan_bench.errors import frame_error
 from services.rescan_bench.results import JUDGED, RescanBench, SiteResult, confusion, figures
 from services.rescan_bench.sites import PLANTED, Fault, Grade, Site, draw_site, microscope_at
-from services.segmenters import Segmenter
+from services.segmenters import Segmenter, load_segmenter
+from services.workers import map_in_workers
 
 TIMEOUT_S = 60.0
 _GRADES = (*JUDGED, Grade.MILD)
@@ -40,20 +43,24 @@ class _Taken:
 
 
 def bench_rescans(
-    sites: int, seed: int, *, segmenter: Segmenter, settings: Settings, progress: Progress | None = None
+    sites: int, seed: int, *, settings: Settings, processes: int, progress: Progress | None = None
 ) -> RescanBench:
     """Plant faults at ``sites`` virtual sites, leave as many good ones, and see what the policy makes of them.
 
     Each site with a fault is rescanned from the same state as the policy says, until it is content or its attempts
     are used up, and once as a control with unchanged parameters: a frame that was chosen for being bad improves on
-    any repeat.
+    any repeat. Sites are shared out to ``processes`` workers of one thread each.
     """
     begun = time.monotonic()
-    rows: list[SiteResult] = []
-    for number in range(2 * sites):
-        if progress is not None:
-            progress(number, 2 * sites)
-        rows.append(run_site(_site(number, sites, seed), segmenter, settings))
+    numbered = [_site(number, sites, seed) for number in range(2 * sites)]
+    models = settings.models.model_copy(update={"threads": 1})
+    rows = map_in_workers(
+        _run_loaded,
+        numbered,
+        start=partial(_load, settings.model_copy(update={"models": models})),
+        processes=processes,
+        progress=progress,
+    )
     planted = [row for row in rows if row.grade is not None]
     good = [row for row in rows if row.grade is None]
     judged = [row for row in planted if row.grade in JUDGED]
@@ -81,9 +88,7 @@ def bench_rescans(
             for fault in PLANTED
             if any(row.fault is fault for row in judged)
         },
-        model=", ".join(
-            f"{model.name} {model.version}" for model in map(segmenter.model, (Regime.LOW, Regime.HIGH))
-        ),
+        model=_models(settings),
         simulator_version=SIMULATOR_VERSION,
         seconds=time.monotonic() - begun,
         rows=tuple(rows),
@@ -93,6 +98,22 @@ def bench_rescans(
 def run_site(site: Site, segmenter: Segmenter, settings: Settings) -> SiteResult:
     """Take a site's first frame, have the policy judge it, and rescan it as it says; a good site has no control."""
     return _Run(site, segmenter, settings).result()
+
+
+def _load(settings: Settings) -> tuple[Segmenter, Settings]:
+    return load_segmenter(models=settings.models), settings
+
+
+def _run_loaded(loaded: tuple[Segmenter, Settings], site: Site) -> SiteResult:
+    return run_site(site, *loaded)
+
+
+def _models(settings: Settings) -> str:
+    serving: dict[Regime, str] = {}
+    # A model of fewer regimes is the more particular one and wins.
+    for manifest in sorted(list_manifests(settings.models.folder), key=lambda each: -len(each.regimes)):
+        serving |= dict.fromkeys(manifest.regimes, f"{manifest.name} {manifest.version}")
+    return f"{serving[Regime.LOW]}, {serving[Regime.HIGH]}"
 
 
 def _site(number: int, sites: int, seed: int) -> Site:

@@ -20,7 +20,7 @@ from services.rescan_bench import bench_rescans, run_site
 from services.rescan_bench.errors import NOTHING_FOUND, frame_error
 from services.rescan_bench.results import SiteResult, confusion, figures
 from services.rescan_bench.sites import PLANTED, Fault, Grade, draw_site, microscope_at
-from services.segmenters import OtsuSegmenter, load_segmenter
+from services.segmenters import OtsuSegmenter
 
 SPHERES = SceneParameters((Component("sphere", LogNormal(8.0, 1.2), warp=0.0, roughness=0.0),), coverage=0.2)
 VIEW = View(hfw_um=200.0, width_px=640, height_px=400)
@@ -145,7 +145,7 @@ def test_a_good_site_has_no_control_and_is_left_alone() -> None:
 
 @pytest.mark.slow
 def test_the_policy_helps() -> None:
-    result = bench_rescans(24, 5, segmenter=load_segmenter(), settings=Settings())
+    result = bench_rescans(24, 5, settings=Settings(), processes=2)
     assert result.improved_fraction >= 0.8
     assert result.median_improvement >= 0.5
     assert result.reason_accuracy >= 0.85

@@ -1,9 +1,13 @@
-"""Dark places among bright particles are ground."""
+"""Places of the ground among bright particles are no particles."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from labsem.networks.polarity import ground_contrast, is_ground
+from labsem.networks.polarity import Shades, ground_shades, is_ground
+
+BAND = 0.25
 
 
 def _scene(levels, ground=0.4, side=200):
@@ -19,35 +23,80 @@ def _scene(levels, ground=0.4, side=200):
     return grey, np.array(boxes, np.int32), [disc] * len(levels)
 
 
+def _ground(levels, least=-1.0, band=BAND, ground=0.2):
+    return is_ground(ground_shades(*_scene(levels, ground)), np.full(len(levels), 0.9), least, band).tolist()
+
+
 def test_contrast_is_the_grey_value_over_the_ground() -> None:
-    contrast = ground_contrast(*_scene([0.9, 0.1, 0.4]))
-    assert contrast == pytest.approx([0.5, -0.3, 0.0], abs=1e-6)
+    shades = ground_shades(*_scene([0.9, 0.1, 0.4]))
+    assert shades.contrast == pytest.approx([0.5, -0.3, 0.0], abs=1e-6)
+    assert shades.ground == pytest.approx([0.4, 0.4, 0.4], abs=1e-6)
 
 
 def test_a_hole_among_bright_particles_is_ground() -> None:
-    contrast = ground_contrast(*_scene([0.9, 0.8, 0.1, 0.7]))
-    assert is_ground(contrast, np.full(4, 0.9), -0.05).tolist() == [False, False, True, False]
+    assert _ground([0.9, 0.8, 0.1, 0.7], -0.05, 0, ground=0.4) == [False, False, True, False]
 
 
 def test_dark_particles_on_bright_ground_stay() -> None:
-    contrast = ground_contrast(*_scene([0.1, 0.2, 0.15, 0.6]))
-    assert not is_ground(contrast, np.full(4, 0.9), -0.05).any()
+    assert not any(_ground([0.1, 0.2, 0.15, 0.6], -0.05, 0, ground=0.4))
+    assert not any(_ground([0.1, 0.2, 0.15, 0.6], -0.05, BAND, ground=0.8))
 
 
-def test_a_particle_among_others_is_not_compared_with_them() -> None:
+def test_a_bubble_as_dark_as_the_ground_is_ground_and_a_faint_particle_is_not() -> None:
+    assert _ground([0.8, 0.7, 0.75, 0.24]) == [False, False, False, True]
+    assert _ground([0.8, 0.7, 0.75, 0.24], band=0) == [False] * 4
+    assert not any(_ground([0.8, 0.7, 0.75, 0.4]))
+
+
+def test_particles_told_by_their_rims_alone_stay_where_they_are_most() -> None:
+    assert not any(_ground([0.8, 0.2, 0.21, 0.19, 0.22]))
+
+
+def test_few_bright_particles_among_more_holes() -> None:
+    assert _ground([0.9, 0.8, 0.04, 0.03, 0.05], ground=0.25) == [False, False, True, True, True]
+
+
+def test_a_particle_beside_others_is_not_compared_with_them() -> None:
+    """Its ring lies on neighbours that were not found; it is as bright as the others, not as their ground."""
+    shades = Shades(np.array([0.7, 0.8, 0.75, 0.72]), np.array([0.1, 0.1, 0.12, 0.7]))
+    assert not is_ground(shades, np.full(4, 0.9), -1.0, BAND).any()
+    shades = Shades(np.array([0.7, 0.8, 0.75, 0.12]), np.array([0.1, 0.1, 0.12, 0.1]))
+    assert is_ground(shades, np.full(4, 0.9), -1.0, BAND).tolist() == [False, False, False, True]
+
+
+def test_a_particle_among_others_is_not_compared_with_the_found_ones() -> None:
     grey, boxes, masks = _scene([0.5, 0.9])
     around = np.ones((60, 60), bool)
     around[17:43, 17:43] = False
     grey[2:62, 2:62][around] = 0.95
     boxes = np.vstack([boxes, [(2, 2, 62, 62)]]).astype(np.int32)
-    contrast = ground_contrast(grey, boxes, [*masks, around])
-    assert np.isnan(contrast[0])
-    assert not is_ground(contrast, np.ones(3), 0.0)[0]
+    shades = ground_shades(grey, boxes, [*masks, around])
+    assert np.isnan(shades.contrast[0])
+    assert not is_ground(shades, np.ones(3), 0.0, BAND)[0]
 
 
 def test_masks_at_the_edge_and_none_at_all() -> None:
     grey = np.full((40, 40), 0.3, np.float32)
     grey[:10, :10] = 0.8
-    contrast = ground_contrast(grey, np.array([(0, 0, 10, 10)], np.int32), [np.ones((10, 10), bool)])
-    assert contrast == pytest.approx([0.5], abs=1e-6)
-    assert ground_contrast(grey, np.zeros((0, 4), np.int32), []).shape == (0,)
+    shades = ground_shades(grey, np.array([(0, 0, 10, 10)], np.int32), [np.ones((10, 10), bool)])
+    assert shades.contrast == pytest.approx([0.5], abs=1e-6)
+    nothing = ground_shades(grey, np.zeros((0, 4), np.int32), [])
+    assert nothing.contrast.shape == (0,)
+    assert is_ground(nothing, np.zeros(0), 0.0, BAND).shape == (0,)
+
+
+LEVELS = st.lists(
+    st.tuples(st.floats(0, 1) | st.just(np.nan), st.floats(0, 1), st.floats(0.05, 1)), min_size=1, max_size=20
+)
+
+
+@given(LEVELS, st.floats(0.05, 0.45))
+def test_the_clearest_particle_is_never_ground(found, band):
+    inside, ground, objectness = np.array(found).T
+    shades = Shades(inside, ground)
+    taken = is_ground(shades, objectness, -1.0, band)
+    assert not taken[np.isnan(shades.contrast)].any()
+    if np.nanmax(np.append(shades.contrast, 0.0)) > 0:
+        assert not taken[int(np.nanargmax(shades.contrast))]
+    else:
+        assert not taken.any()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from labsem.frames import read_frame
-from labsem.simulation import SIMULATOR_VERSION, random_frame, write_dataset
-from labsem.simulation.random_frames import HFW_UM, random_world
+from labsem.simulation import SIMULATOR_VERSION, World, random_frame, render, write_dataset
+from labsem.simulation.random_frames import HFW_UM, STUB_HFW_UM, random_world, stub_world
 from labsem.simulation.sheet import write_sheet
 
 
@@ -159,3 +159,16 @@ def test_about_a_quarter_of_the_particles_of_random_frames_are_uncertain(regime)
     frames = [random_frame(60_000 + seed, regime) for seed in range(16)]
     uncertain = [np.mean([not particle.certain for particle in frame.particles]) for frame in frames]
     assert 0.1 < np.mean(uncertain) < 0.4
+
+
+def test_powders_of_the_stub_are_the_virtual_microscopes(tmp_path):
+    write_dataset(tmp_path / "stub", 2, 5, "both", 128, 96, powders="stub")
+    rows = table(tmp_path / "stub" / "metadata.csv")
+    assert [row["id"] for row in rows] == ["stub-5-00000-low", "stub-5-00001-high"]
+    for row in rows:
+        low, high = STUB_HFW_UM[row["regime"]]
+        assert low <= float(row["hfw_um"]) <= high
+        world, view = stub_world(int(row["frame_seed"]), row["regime"], 128, 96)
+        assert world.scene == World(world.seed).scene
+        shown = imagecodecs.imread(tmp_path / "stub" / "images" / f"{row['id']}.png")
+        assert np.array_equal(shown, render(world, view).pixels)

@@ -11,10 +11,11 @@ import torch
 from labsem.networks.manifest import WeightsError, list_manifests
 from labsem.networks.registry import build_network
 from labsem.networks.verification import find_problems
+from labsem.simulation import write_dataset
 from labsem.training.data_report import report_dataset
 from labsem.training.jobs import TrainingJob, run_job
 from labsem.training.learning_curve import advise
-from labsem.training.material import load_dataset, load_datasets
+from labsem.training.material import SIMULATED_LICENCE, load_dataset, load_datasets
 from labsem.training.options import TrainingOptions
 from labsem.training.train import TrainingInterruptedError
 from schemas.morphology import Regime
@@ -165,3 +166,11 @@ def test_an_interrupted_training_leaves_a_checkpoint(folder, tmp_path) -> None:
 def test_the_advice_follows_the_interval(gain, interval, said) -> None:
     assert said in advise(gain, interval)
     assert f"{gain:+.3f}" in advise(gain, interval)
+
+
+def test_a_folder_of_simulated_frames_is_known_for_one(tmp_path) -> None:
+    write_dataset(tmp_path / "stub", 5, 3, "low", 96, 64, powders="stub")
+    stub = load_dataset(tmp_path / "stub", Regime.LOW)
+    assert [len(stub.training), len(stub.validation)] == [4, 1]
+    assert all(image.simulated for image in (*stub.training, *stub.validation))
+    assert stub.licence == SIMULATED_LICENCE
