@@ -50,7 +50,7 @@ class Thresholds(_Part):
         description="least grey value over the bare ground, in frames of bright particles",
     )
     ground_band: float = Field(
-        default=0,
+        default=0.25,
         ge=0,
         le=0.5,
         description="share of the clear particles' contrast under which a detection is a place of the ground",

@@ -25,6 +25,10 @@ MAJORITY = 2.0
 CLEAR = 0.5
 """A particle of at least this share of the typical contrast is a clear one."""
 
+CLEAR_SHARE = 0.5
+"""With less of the objectness of those that do not stand out from their ground, clear particles are the exception, and
+what has nothing but a rim may be the frame's kind of particle."""
+
 GROUND_MIN = 0.15
 """Share of the ring that must be bare ground; a particle among others is not compared with them."""
 
@@ -124,9 +128,9 @@ def _is_dim(shades: Shades, objectness: NDArray[np.float64], band: float) -> NDA
 
     Clear is what has at least ``CLEAR`` of the typical contrast, which is that at which half of all contrast lies. A
     detection in the band (at most that share of the typical contrast from its own ground, or darker) may still be a
-    particle among others that hide its ground, which is then brighter than the ground of the clear ones; or one of as
-    many, told by its rim alone, so a band must hold less objectness than the clear ones, and what is darker than it
-    less contrast: beside bright particles holes are many, but not as strong.
+    particle among others that hide its ground, which is then brighter than the ground of the clear ones; or, where
+    these are few (``CLEAR_SHARE``), one of many that are told by their rims alone. What is darker than the band must
+    hold less contrast than the clear ones do: beside bright particles holes are many, but not as strong.
     """
     contrast = np.nan_to_num(shades.contrast)
     order = np.argsort(contrast)
@@ -137,7 +141,7 @@ def _is_dim(shades: Shades, objectness: NDArray[np.float64], band: float) -> NDA
     deep = contrast <= -band * typical
     dim = ~np.isnan(shades.inside) & (shades.inside - np.median(shades.ground[clear]) < band * typical)
     ground = np.zeros(len(contrast), bool)
-    if objectness[clear].sum() > MAJORITY * objectness[dim & near].sum():
+    if objectness[clear].sum() > CLEAR_SHARE * objectness[dim & near].sum():
         ground |= dim & near
     if (objectness * contrast)[clear].sum() > -(objectness * contrast)[dim & deep].sum():
         ground |= dim & deep
