@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 from imagecodecs import png_encode
 
-from drivers.base import Microscope
+from drivers.base import Microscope, MicroscopeState
 from drivers.errors import MicroscopeError
 from drivers.targets import restore
 from labsem.frames import write_atomically
@@ -76,21 +76,33 @@ class OverviewDesk:
 
     def take(self, restore_file: Path) -> MicroscopeError | None:
         """Take the picture that is wanted, bring the sample back and put everything back; the error that ended it."""
-        microscope, failure = self._microscope, None
+        microscope, failure, state = self._microscope, None, None
         try:
             microscope.activate(TIMEOUT_S)
             state = microscope.state()
             write_atomically(restore_file, json.dumps(asdict(state)).encode())
             picture = microscope.overview(TIMEOUT_S)
-            microscope.activate(TIMEOUT_S)
-            restore(microscope, state, TIMEOUT_S)
-            restore_file.unlink(missing_ok=True)
+            self._bring_back(state, restore_file)
             answer = OverviewAnswer(state="taken", png_base64=base64.b64encode(png_encode(picture)).decode())
             log.info("overview_taken", height_px=picture.shape[0], width_px=picture.shape[1])
         except MicroscopeError as error:
             log.warning("overview_failed", error=str(error))
             answer, failure = OverviewAnswer(state="failed", problem=str(error)), error
+            if state is not None:
+                self._try_to_bring_back(state, restore_file)
         with self._lock:
             if self._wanted is not None:
                 self._last, self._wanted = (self._wanted, answer), None
         return failure
+
+    def _bring_back(self, state: MicroscopeState, restore_file: Path) -> None:
+        self._microscope.activate(TIMEOUT_S)
+        restore(self._microscope, state, TIMEOUT_S)
+        restore_file.unlink(missing_ok=True)
+
+    def _try_to_bring_back(self, state: MicroscopeState, restore_file: Path) -> None:
+        """After a failure, once; where it fails too, the note of where the instrument stood is left for later."""
+        try:
+            self._bring_back(state, restore_file)
+        except MicroscopeError as error:
+            log.warning("sample_not_brought_back", error=str(error), left=str(restore_file))

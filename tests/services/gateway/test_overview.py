@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from drivers.base import BasicMicroscope
+from drivers.virtual import VirtualMicroscope
 from labsem.streams import RequestClient, RequestRefusedError
 from schemas.acts import Capabilities
 from schemas.requests import Hold, OverviewAnswer, Release, TakeOverview
@@ -85,3 +86,33 @@ def test_an_instrument_without_a_camera_refuses():
     with pytest.raises(RequestRefusedError, match="no navigation camera"):
         desk.ask(TakeOverview(request_id=uuid4()))
     assert not desk.wanted
+
+
+class Stubborn(VirtualMicroscope):
+    """Does not activate so many times once the sample lies under the camera."""
+
+    refusals = 1
+
+    def overview(self, timeout_s: float):
+        picture = super().overview(timeout_s)
+        self.fail("activate", "timeout", self.refusals)
+        return picture
+
+
+@pytest.mark.parametrize(("refusals", "brought_back"), [(1, True), (2, False)])
+def test_a_sample_left_under_the_camera_is_brought_back(tmp_path, refusals, brought_back):
+    microscope = Stubborn(latency=0.0)
+    microscope.refusals = refusals
+    microscope.connect(1.0)
+    microscope.move_to(1.0, -2.0, 1.0)
+    before, note = microscope.state(), tmp_path / "x.restore.json"
+    desk = OverviewDesk(microscope, lambda: None)
+    request = TakeOverview(request_id=uuid4())
+    desk.ask(request)
+    assert desk.take(note) is not None
+    assert desk.ask(request).state == "failed"
+    assert note.exists() is not brought_back
+    if not brought_back:
+        microscope.activate(1.0)
+    assert microscope.status().mode == "sem"
+    assert microscope.state() == before
