@@ -56,7 +56,7 @@ class ParticleTable:
     objectness, confidence, mask_quality, certain
         As segmented.
     cut_by_edge
-        Whether the unflattened mask touches the frame's first or last row or column.
+        Whether the detection's box reaches the frame's edge; its mask may end just inside.
     edge_weight
         Miles-Lantuejoul weight, 0 where cut.
     pixel_size_nm
@@ -178,7 +178,9 @@ def measure_sizes(segmentation: Segmentation) -> ParticleSizes:
         boxes[row] = top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1
         full[row] = mask.sum()
     y0, x0, y1, x1 = boxes.T
-    cut = (y0 <= 0) | (x0 <= 0) | (y1 >= height) | (x1 >= width)
+    # By the boxes as found: a mask that rounds off just inside the edge is of a particle that goes on beyond it.
+    found = segmentation.boxes[seen]
+    cut: NDArray[np.bool_] = (found[:, :2] <= 0).any(axis=1) | (found[:, 2:] >= (height, width)).any(axis=1)
     area = visible[seen].astype(np.float64)
     return ParticleSizes(
         label=seen.astype(np.int64) + 1,

@@ -29,15 +29,22 @@ CLEAR_SHARE = 0.5
 """With less of the objectness of those that do not stand out from their ground, clear particles are the exception, and
 what has nothing but a rim may be the frame's kind of particle."""
 
+BARE_EVERY = 4
+"""Every so many-th pixel of either axis tells how bright the bare ground of a frame is."""
+
 GROUND_MIN = 0.15
 """Share of the ring that must be bare ground; a particle among others is not compared with them."""
 
 
 class Shades(NamedTuple):
-    """Median grey values (N,) in each mask and of the bare ground around it; NaN where too little ground is bare."""
+    """Median grey values (N,) in each mask and of the bare ground around it; NaN where too little ground is bare.
+
+    ``bare`` is that of all that no mask of the frame covers; NaN where they cover everything.
+    """
 
     inside: NDArray[np.float64]
     ground: NDArray[np.float64]
+    bare: float
 
     @property
     def contrast(self) -> NDArray[np.float64]:
@@ -46,7 +53,7 @@ class Shades(NamedTuple):
 
     def take(self, index: NDArray[np.int64]) -> Shades:
         """Those at some places."""
-        return Shades(self.inside[index], self.ground[index])
+        return Shades(self.inside[index], self.ground[index], self.bare)
 
 
 def ground_shades(
@@ -68,7 +75,9 @@ def ground_shades(
     covered = np.zeros(grey.shape, bool)
     for (y0, x0, y1, x1), mask in zip(boxes, masks, strict=True):
         covered[y0:y1, x0:x1] |= mask
-    shades = Shades(np.full(len(masks), np.nan), np.full(len(masks), np.nan))
+    thinned = grey[::BARE_EVERY, ::BARE_EVERY][~covered[::BARE_EVERY, ::BARE_EVERY]]
+    bare = float(np.median(thinned)) if thinned.size else float("nan")
+    shades = Shades(np.full(len(masks), np.nan), np.full(len(masks), np.nan), bare)
     for index, ((y0, x0, y1, x1), mask) in enumerate(zip(boxes, masks, strict=True)):
         top, left = max(int(y0) - RING_PX, 0), max(int(x0) - RING_PX, 0)
         window = (slice(top, int(y1) + RING_PX), slice(left, int(x1) + RING_PX))
@@ -124,13 +133,14 @@ def is_ground(
 
 
 def _is_dim(shades: Shades, objectness: NDArray[np.float64], band: float) -> NDArray[np.bool_]:
-    """Which detections (N,) are not brighter than the ground of the frame's clear particles, by a band.
+    """Which detections (N,) are not brighter than the frame's ground, by a band.
 
-    Clear is what has at least ``CLEAR`` of the typical contrast, which is that at which half of all contrast lies. A
-    detection in the band (at most that share of the typical contrast from its own ground, or darker) may still be a
-    particle among others that hide its ground, which is then brighter than the ground of the clear ones; or, where
-    these are few (``CLEAR_SHARE``), one of many that are told by their rims alone. What is darker than the band must
-    hold less contrast than the clear ones do: beside bright particles holes are many, but not as strong.
+    Clear is what has at least ``CLEAR`` of the typical contrast, which is that at which half of all contrast lies. The
+    ground is that beside the clear particles or, where their shadows lie on that, all that is bare. A detection in the
+    band (at most that share of the typical contrast from its own ground, or darker) may still be a particle among
+    others that hide its ground, which is then brighter than the frame's; or, where the clear ones are few
+    (``CLEAR_SHARE``), one of many that are told by their rims alone. What is darker than the band must hold less
+    contrast than the clear ones do: beside bright particles holes are many, but not as strong.
     """
     contrast = np.nan_to_num(shades.contrast)
     order = np.argsort(contrast)
@@ -139,7 +149,8 @@ def _is_dim(shades: Shades, objectness: NDArray[np.float64], band: float) -> NDA
     clear = contrast >= CLEAR * typical
     near = np.abs(contrast) < band * typical
     deep = contrast <= -band * typical
-    dim = ~np.isnan(shades.inside) & (shades.inside - np.median(shades.ground[clear]) < band * typical)
+    level = np.fmax(np.median(shades.ground[clear]), shades.bare)
+    dim = ~np.isnan(shades.inside) & (shades.inside - level < band * typical)
     ground = np.zeros(len(contrast), bool)
     if objectness[clear].sum() > CLEAR_SHARE * objectness[dim & near].sum():
         ground |= dim & near

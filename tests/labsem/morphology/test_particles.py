@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from labsem.morphology import measure_particles
 from labsem.morphology.outline import measure_outline
 from labsem.morphology.particles import ASPECT_MIN_ECD_PX, OUTLINE_MIN_ECD_PX
+from labsem.segmentation import Segmentation
 
 _shift = st.floats(-0.5, 0.5)
 # Relative error of perimeter, Feret max and Feret min: what labsem.morphology.outline promises.
@@ -93,6 +94,24 @@ def test_masks_that_are_hardly_there():
     line = np.zeros((3, 40), np.uint8)
     line[1] = 255
     assert measure_outline(line).feret_max == pytest.approx(40, abs=1)
+
+
+def test_a_mask_that_rounds_off_inside_the_edge_that_its_box_reaches_is_cut():
+    inside, short = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    inside[2:18, 2:18] = short[2:18, 2:18] = 255
+    segmentation = Segmentation(
+        height_px=60,
+        width_px=60,
+        boxes=np.array([(1, 20, 21, 40), (40, 20, 60, 40)], np.int32),
+        probabilities=(inside, short),
+        objectness=np.ones(2),
+        confidence=np.ones(2),
+        mask_quality=np.ones(2),
+    )
+    table = measure_particles(segmentation, 250.0)
+    assert table.cut_by_edge.tolist() == [False, True]
+    assert table.y1.tolist() == [19, 58]
+    assert (table.edge_weight > 0).tolist() == [True, False]
 
 
 def test_a_row_for_each_particle_that_is_seen(draw):

@@ -31,6 +31,7 @@ def test_contrast_is_the_grey_value_over_the_ground() -> None:
     shades = ground_shades(*_scene([0.9, 0.1, 0.4]))
     assert shades.contrast == pytest.approx([0.5, -0.3, 0.0], abs=1e-6)
     assert shades.ground == pytest.approx([0.4, 0.4, 0.4], abs=1e-6)
+    assert shades.bare == pytest.approx(0.4, abs=1e-6)
 
 
 def test_a_hole_among_bright_particles_is_ground() -> None:
@@ -58,9 +59,9 @@ def test_few_bright_particles_among_more_holes() -> None:
 
 def test_a_particle_beside_others_is_not_compared_with_them() -> None:
     """Its ring lies on neighbours that were not found; it is as bright as the others, not as their ground."""
-    shades = Shades(np.array([0.7, 0.8, 0.75, 0.72]), np.array([0.1, 0.1, 0.12, 0.7]))
+    shades = Shades(np.array([0.7, 0.8, 0.75, 0.72]), np.array([0.1, 0.1, 0.12, 0.7]), 0.1)
     assert not is_ground(shades, np.full(4, 0.9), -1.0, BAND).any()
-    shades = Shades(np.array([0.7, 0.8, 0.75, 0.12]), np.array([0.1, 0.1, 0.12, 0.1]))
+    shades = Shades(np.array([0.7, 0.8, 0.75, 0.12]), np.array([0.1, 0.1, 0.12, 0.1]), 0.1)
     assert is_ground(shades, np.full(4, 0.9), -1.0, BAND).tolist() == [False, False, False, True]
 
 
@@ -90,10 +91,16 @@ LEVELS = st.lists(
 )
 
 
-@given(LEVELS, st.floats(0.05, 0.45))
-def test_the_clearest_particle_is_never_ground(found, band):
+def test_ground_that_is_brighter_than_the_shadows_beside_particles() -> None:
+    shades = Shades(np.array([0.8, 0.75, 0.36]), np.array([0.1, 0.12, 0.3]), 0.33)
+    assert is_ground(shades, np.full(3, 0.9), -1.0, BAND).tolist() == [False, False, True]
+    assert not is_ground(shades._replace(bare=0.1), np.full(3, 0.9), -1.0, BAND).any()
+
+
+@given(LEVELS, st.floats(0, 1) | st.just(np.nan), st.floats(0.05, 0.45))
+def test_the_clearest_particle_is_never_ground(found, bare, band):
     inside, ground, objectness = np.array(found).T
-    shades = Shades(inside, ground)
+    shades = Shades(inside, ground, bare)
     taken = is_ground(shades, objectness, -1.0, band)
     assert not taken[np.isnan(shades.contrast)].any()
     if np.nanmax(np.append(shades.contrast, 0.0)) > 0:

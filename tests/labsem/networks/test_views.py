@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import nn
 
-from labsem.networks.detector import Detector
+from labsem.networks.detector import Detector, reach_edges
 from labsem.networks.manifest import Input
 from labsem.networks.trainable import DetectionNetwork
 from labsem.networks.views import tile_views, whole_view
@@ -147,3 +147,22 @@ def test_tiles_cover_the_frame_and_keep_within_their_size(height, width, tile_px
     answers = np.sum([tile.answers_for(anywhere) for tile in tiles], axis=0)
     assert np.all(answers >= 1)
     assert whole_view(height, width, 1.0).answers_for(anywhere).all()
+
+
+def test_boxes_that_end_just_inside_the_frames_edge_go_to_it() -> None:
+    boxes = np.array(
+        [
+            (1.5, 30.0, 61.5, 80.0),  # 60 px wide: within 1 + 2 % of it
+            (3.0, 30.0, 63.0, 80.0),
+            (100.0, 52.2, 190.0, 98.2),  # 46 px high
+            (50.0, 96.5, 60.0, 99.0),  # a speck, 1 px from the edge
+            (50.0, 40.0, 60.0, 50.0),
+        ]
+    )
+    reach_edges(boxes, 100, 200)
+    assert boxes[0].tolist() == [0, 30, 61.5, 80]
+    assert boxes[1].tolist() == [3, 30, 63, 80]
+    assert boxes[2].tolist() == [100, 52.2, 190, 100]
+    assert boxes[3].tolist() == [50, 96.5, 60, 100]
+    assert boxes[4].tolist() == [50, 40, 60, 50]
+    reach_edges(np.zeros((0, 4)), 100, 200)
