@@ -174,13 +174,13 @@ def measure_sizes(segmentation: Segmentation) -> ParticleSizes:
     for row, index in enumerate(seen.tolist()):
         mask = segmentation.mask(index)
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        top, left = (int(value) for value in segmentation.boxes[index][:2])
-        boxes[row] = top + rows[0], left + columns[0], top + rows[-1] + 1, left + columns[-1] + 1
+        y, x = (int(value) for value in segmentation.boxes[index][:2])
+        boxes[row] = y + rows[0], x + columns[0], y + rows[-1] + 1, x + columns[-1] + 1
         full[row] = mask.sum()
     y0, x0, y1, x1 = boxes.T
     # By the boxes as found: a mask that rounds off just inside the edge is of a particle that goes on beyond it.
-    found = segmentation.boxes[seen]
-    cut: NDArray[np.bool_] = (found[:, :2] <= 0).any(axis=1) | (found[:, 2:] >= (height, width)).any(axis=1)
+    top, left, bottom, right = segmentation.boxes[seen].T
+    cut = (top <= 0) | (left <= 0) | (bottom >= height) | (right >= width)
     area = visible[seen].astype(np.float64)
     return ParticleSizes(
         label=seen.astype(np.int64) + 1,
