@@ -29,6 +29,9 @@ CLEAR_SHARE = 0.5
 """With less of the objectness of those that do not stand out from their ground, clear particles are the exception, and
 what has nothing but a rim may be the frame's kind of particle."""
 
+SPREADS = 3.0
+"""By more than so many spreads no place of the ground is brighter than the rest of it."""
+
 BARE_EVERY = 4
 """Every so many-th pixel of either axis tells how bright the bare ground of a frame is."""
 
@@ -39,12 +42,14 @@ GROUND_MIN = 0.15
 class Shades(NamedTuple):
     """Median grey values (N,) in each mask and of the bare ground around it; NaN where too little ground is bare.
 
-    ``bare`` is that of all that no mask of the frame covers; NaN where they cover everything.
+    ``bare`` is that of all that no mask of the frame covers, ``bare_spread`` half of the range in which two thirds of
+    it lie; NaN where masks cover everything.
     """
 
     inside: NDArray[np.float64]
     ground: NDArray[np.float64]
     bare: float
+    bare_spread: float
 
     @property
     def contrast(self) -> NDArray[np.float64]:
@@ -53,7 +58,7 @@ class Shades(NamedTuple):
 
     def take(self, index: NDArray[np.int64]) -> Shades:
         """Those at some places."""
-        return Shades(self.inside[index], self.ground[index], self.bare)
+        return Shades(self.inside[index], self.ground[index], self.bare, self.bare_spread)
 
 
 def ground_shades(
@@ -76,8 +81,9 @@ def ground_shades(
     for (y0, x0, y1, x1), mask in zip(boxes, masks, strict=True):
         covered[y0:y1, x0:x1] |= mask
     thinned = grey[::BARE_EVERY, ::BARE_EVERY][~covered[::BARE_EVERY, ::BARE_EVERY]]
-    bare = float(np.median(thinned)) if thinned.size else float("nan")
-    shades = Shades(np.full(len(masks), np.nan), np.full(len(masks), np.nan), bare)
+    dark, middle, bright = np.quantile(thinned, (1 / 6, 1 / 2, 5 / 6)) if thinned.size else (np.nan,) * 3
+    unknown = np.full(len(masks), np.nan)
+    shades = Shades(unknown, unknown.copy(), float(middle), float(bright - dark) / 2)
     for index, ((y0, x0, y1, x1), mask) in enumerate(zip(boxes, masks, strict=True)):
         top, left = max(int(y0) - RING_PX, 0), max(int(x0) - RING_PX, 0)
         window = (slice(top, int(y1) + RING_PX), slice(left, int(x1) + RING_PX))
@@ -136,7 +142,8 @@ def _is_dim(shades: Shades, objectness: NDArray[np.float64], band: float) -> NDA
     """Which detections (N,) are not brighter than the frame's ground, by a band.
 
     Clear is what has at least ``CLEAR`` of the typical contrast, which is that at which half of all contrast lies. The
-    ground is that beside the clear particles or, where their shadows lie on that, all that is bare. A detection in the
+    ground is that beside the clear particles or, where their shadows lie on that, all that is bare; what is brighter by
+    more than ``SPREADS`` times the spread of that is none of it, however much brighter others are. A detection in the
     band (at most that share of the typical contrast from its own ground, or darker) may still be a particle among
     others that hide its ground, which is then brighter than the frame's; or, where the clear ones are few
     (``CLEAR_SHARE``), one of many that are told by their rims alone. What is darker than the band must hold less
@@ -150,7 +157,8 @@ def _is_dim(shades: Shades, objectness: NDArray[np.float64], band: float) -> NDA
     near = np.abs(contrast) < band * typical
     deep = contrast <= -band * typical
     level = np.fmax(np.median(shades.ground[clear]), shades.bare)
-    dim = ~np.isnan(shades.inside) & (shades.inside - level < band * typical)
+    margin = np.fmin(band * typical, SPREADS * shades.bare_spread)
+    dim = ~np.isnan(shades.inside) & (shades.inside - level < margin)
     ground = np.zeros(len(contrast), bool)
     if objectness[clear].sum() > CLEAR_SHARE * objectness[dim & near].sum():
         ground |= dim & near

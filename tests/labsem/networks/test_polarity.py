@@ -23,15 +23,17 @@ def _scene(levels, ground=0.4, side=200):
     return grey, np.array(boxes, np.int32), [disc] * len(levels)
 
 
-def _ground(levels, least=-1.0, band=BAND, ground=0.2):
-    return is_ground(ground_shades(*_scene(levels, ground)), np.full(len(levels), 0.9), least, band).tolist()
+def _ground(levels, least=-1.0, band=BAND, ground=0.2, noise=0.03):
+    grey, boxes, masks = _scene(levels, ground)
+    grey += np.random.default_rng(0).normal(0, noise, grey.shape).astype(np.float32)
+    return is_ground(ground_shades(grey, boxes, masks), np.full(len(levels), 0.9), least, band).tolist()
 
 
 def test_contrast_is_the_grey_value_over_the_ground() -> None:
     shades = ground_shades(*_scene([0.9, 0.1, 0.4]))
     assert shades.contrast == pytest.approx([0.5, -0.3, 0.0], abs=1e-6)
     assert shades.ground == pytest.approx([0.4, 0.4, 0.4], abs=1e-6)
-    assert shades.bare == pytest.approx(0.4, abs=1e-6)
+    assert (shades.bare, shades.bare_spread) == (pytest.approx(0.4, abs=1e-6), 0)
 
 
 def test_a_hole_among_bright_particles_is_ground() -> None:
@@ -49,6 +51,11 @@ def test_a_bubble_as_dark_as_the_ground_is_ground_and_a_faint_particle_is_not() 
     assert not any(_ground([0.8, 0.7, 0.75, 0.4]))
 
 
+def test_on_ground_without_any_texture_a_faint_particle_stays() -> None:
+    assert _ground([0.8, 0.7, 0.75, 0.25]) == [False, False, False, True]
+    assert not any(_ground([0.8, 0.7, 0.75, 0.25], noise=0.0))
+
+
 def test_particles_told_by_their_rims_alone_stay_where_they_are_most() -> None:
     assert not any(_ground([0.8, 0.2, 0.21, 0.19, 0.22]))
 
@@ -59,9 +66,9 @@ def test_few_bright_particles_among_more_holes() -> None:
 
 def test_a_particle_beside_others_is_not_compared_with_them() -> None:
     """Its ring lies on neighbours that were not found; it is as bright as the others, not as their ground."""
-    shades = Shades(np.array([0.7, 0.8, 0.75, 0.72]), np.array([0.1, 0.1, 0.12, 0.7]), 0.1)
+    shades = Shades(np.array([0.7, 0.8, 0.75, 0.72]), np.array([0.1, 0.1, 0.12, 0.7]), 0.1, 0.05)
     assert not is_ground(shades, np.full(4, 0.9), -1.0, BAND).any()
-    shades = Shades(np.array([0.7, 0.8, 0.75, 0.12]), np.array([0.1, 0.1, 0.12, 0.1]), 0.1)
+    shades = Shades(np.array([0.7, 0.8, 0.75, 0.12]), np.array([0.1, 0.1, 0.12, 0.1]), 0.1, 0.05)
     assert is_ground(shades, np.full(4, 0.9), -1.0, BAND).tolist() == [False, False, False, True]
 
 
@@ -92,7 +99,7 @@ LEVELS = st.lists(
 
 
 def test_ground_that_is_brighter_than_the_shadows_beside_particles() -> None:
-    shades = Shades(np.array([0.8, 0.75, 0.36]), np.array([0.1, 0.12, 0.3]), 0.33)
+    shades = Shades(np.array([0.8, 0.75, 0.36]), np.array([0.1, 0.12, 0.3]), 0.33, 0.05)
     assert is_ground(shades, np.full(3, 0.9), -1.0, BAND).tolist() == [False, False, True]
     assert not is_ground(shades._replace(bare=0.1), np.full(3, 0.9), -1.0, BAND).any()
 
@@ -100,7 +107,7 @@ def test_ground_that_is_brighter_than_the_shadows_beside_particles() -> None:
 @given(LEVELS, st.floats(0, 1) | st.just(np.nan), st.floats(0.05, 0.45))
 def test_the_clearest_particle_is_never_ground(found, bare, band):
     inside, ground, objectness = np.array(found).T
-    shades = Shades(inside, ground, bare)
+    shades = Shades(inside, ground, bare, 0.05)
     taken = is_ground(shades, objectness, -1.0, band)
     assert not taken[np.isnan(shades.contrast)].any()
     if np.nanmax(np.append(shades.contrast, 0.0)) > 0:
