@@ -37,7 +37,7 @@ CLOSER_BY = 1.2
 
 EDGE_GAP = (1.0, 0.02)
 """A box that ends within so many pixels plus so much of its side from the frame's edge is of a particle that the edge
-cuts: measured on simulated fields, 97 in 100 such particles ended so, and one in 100 whole ones."""
+cuts: in simulated fields of 80 um 227 of 231 such particles end so, and one in 100 whole ones."""
 
 
 @dataclass(frozen=True)

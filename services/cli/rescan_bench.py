@@ -45,7 +45,7 @@ def rescans(
                 sites, seed, settings=found, processes=processes or available_cores(), progress=update
             )
     except BrokenProcessPool:
-        fail("a worker could not start or was killed; labsem doctor says whether the weights load")
+        fail("a worker was killed, perhaps for want of memory; give fewer --processes")
     if as_json:
         print_json(result)
     else:

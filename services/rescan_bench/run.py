@@ -14,7 +14,6 @@ from drivers.targets import go_to
 from drivers.virtual import VirtualMicroscope
 from labsem.bench.truth import Diameters
 from labsem.morphology import FrameNumbers, measure_particles, summarize_frame
-from labsem.networks.manifest import list_manifests
 from labsem.regimes import route
 from labsem.simulation import SIMULATOR_VERSION, SimulatedFrame, View
 from labsem.simulation.scene import Regime as SceneRegime
@@ -52,6 +51,9 @@ def bench_rescans(
     any repeat. Sites are shared out to ``processes`` workers of one thread each.
     """
     begun = time.monotonic()
+    segmenter = load_segmenter(
+        models=settings.models
+    )  # here too: weights that do not load are told of in words
     numbered = [_site(number, sites, seed) for number in range(2 * sites)]
     models = settings.models.model_copy(update={"threads": 1})
     rows = map_in_workers(
@@ -88,7 +90,9 @@ def bench_rescans(
             for fault in PLANTED
             if any(row.fault is fault for row in judged)
         },
-        model=_models(settings),
+        model=", ".join(
+            f"{model.name} {model.version}" for model in map(segmenter.model, (Regime.LOW, Regime.HIGH))
+        ),
         simulator_version=SIMULATOR_VERSION,
         seconds=time.monotonic() - begun,
         rows=tuple(rows),
@@ -106,14 +110,6 @@ def _load(settings: Settings) -> tuple[Segmenter, Settings]:
 
 def _run_loaded(loaded: tuple[Segmenter, Settings], site: Site) -> SiteResult:
     return run_site(site, *loaded)
-
-
-def _models(settings: Settings) -> str:
-    serving: dict[Regime, str] = {}
-    # A model of fewer regimes is the more particular one and wins.
-    for manifest in sorted(list_manifests(settings.models.folder), key=lambda each: -len(each.regimes)):
-        serving |= dict.fromkeys(manifest.regimes, f"{manifest.name} {manifest.version}")
-    return f"{serving[Regime.LOW]}, {serving[Regime.HIGH]}"
 
 
 def _site(number: int, sites: int, seed: int) -> Site:
