@@ -30,7 +30,7 @@ TILED_FROM = 1.25
 """What is longer than so many tiles is looked at in tiles; until there they would show little more."""
 
 SURE = 0.5
-"""Objectness of the detections whose median size is a frame's typical one."""
+"""Objectness of the detections whose sizes tell a frame's typical one."""
 
 CLOSER_BY = 1.2
 """A second look enlarges at least so much more than the first."""
@@ -253,7 +253,8 @@ def _closer_factor(sides_px: NDArray[np.float64], factor: float, scale: Input) -
         return factor
     if not len(sides_px):
         return factor / scale.first_look
-    return min(max(scale.typical_side_px / float(np.median(sides_px)), factor), scale.second_look_max)
+    typical_px = float(np.quantile(sides_px, scale.typical_quantile))
+    return min(max(scale.typical_side_px / typical_px, factor), scale.second_look_max)
 
 
 def _closer_views(height: int, width: int, factor: float, scale: Input) -> list[View]:

@@ -104,6 +104,9 @@ class Input(_Part):
         ge=0,
         description="size to which a second look enlarges a frame's typical particle; 0: one look",
     )
+    typical_quantile: float = Field(
+        default=0.5, gt=0, lt=1, description="quantile of a frame's sizes that is the typical particle's"
+    )
     first_look: float = Field(
         default=0.5, gt=0, le=1, description="how much smaller the first of two looks is than a single one"
     )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from string import hexdigits
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from schemas.morphology import Regime
+
+ID_DIGITS = 32
+"""Hexadecimal digits of a UUID."""
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print a JSON document on stdout, and nothing else there.")
@@ -42,6 +46,19 @@ class Part(StrEnum):
     TEST = "test"
 
 
+def _beginning_of_id(text: str) -> str:
+    digits = text.replace("-", "")
+    if not 0 < len(digits) <= ID_DIGITS or not set(digits) <= set(hexdigits):
+        raise typer.BadParameter(f"{text!r} is no id; give it, or its first digits, as the tables show it")
+    return text
+
+
+FrameId = Annotated[
+    str, typer.Argument(metavar="FRAME", parser=_beginning_of_id, help="Frame id, or how it begins.")
+]
+RescanId = Annotated[
+    str, typer.Argument(metavar="RESCAN", parser=_beginning_of_id, help="Rescan id, or how it begins.")
+]
 FolderOption = Annotated[
     Path | None,
     typer.Option(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 
-from services.cli.options import Json, Limit, Offset
+from services.cli.options import FrameId, Json, Limit, Offset
 from services.cli.output import local_time, print_json, short, show, stdout, table
 from services.cli.setup import database, opened_store
 
@@ -139,14 +138,15 @@ def frames_list(
 
 @frames.command("show")
 def frames_show(
-    frame: Annotated[UUID, typer.Argument(metavar="FRAME", help="Frame id.")],
+    frame: FrameId,
     as_json: Json = False,
 ) -> None:
     """Show all that is known of one frame."""
     from labsem.store import queries
+    from labsem.store.identify import identify
 
     with database() as session:
-        answer = queries.frame(session, frame)
+        answer = queries.frame(session, identify(session, "frame", frame))
     if as_json:
         print_json(answer)
         return
@@ -156,7 +156,7 @@ def frames_show(
         "superseded by": answer.superseded_by,
         **_lines(answer.morphology),
     }
-    stdout().print(table(f"Frame {frame}", ("", ""), lines.items()))
+    stdout().print(table(f"Frame {answer.morphology.frame_id}", ("", ""), lines.items()))
 
 
 @frames.command("rejected")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 import typer
 
-from services.cli.options import Json, Limit, Offset
+from services.cli.options import FrameId, Json, Limit, Offset, RescanId
 from services.cli.output import local_time, print_json, show, stdout, table
 from services.cli.records import acts_table, improvement, percent
 from services.cli.setup import daemon, database
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 rescans = typer.Typer(
     no_args_is_help=True, help="Rescans: what was asked of the instruments, and what came of it."
 )
-
-ActId = Annotated[UUID, typer.Argument(metavar="RESCAN", help="Rescan id.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,13 +48,14 @@ def list_(
 
 
 @rescans.command("show")
-def show_(act: ActId, as_json: Json = False) -> None:
+def show_(act: RescanId, as_json: Json = False) -> None:
     """Show one rescan."""
     from labsem.store import acts
+    from labsem.store.identify import identify
     from schemas.acts import OPEN_STATES
 
     with database() as session:
-        found = acts.get(session, act)
+        found = acts.get(session, identify(session, "rescan", act))
     if as_json:
         print_json(found)
         return
@@ -87,12 +86,12 @@ def show_(act: ActId, as_json: Json = False) -> None:
         else (percent(outcome.d50_interval_ratio_before), percent(outcome.d50_interval_ratio_after)),
         "detail": None if outcome is None else outcome.detail,
     }
-    stdout().print(table(f"Rescan {act}", ("", ""), lines.items()))
+    stdout().print(table(f"Rescan {found.act_id}", ("", ""), lines.items()))
 
 
 @rescans.command("request")
 def request(
-    frame: Annotated[UUID, typer.Argument(metavar="FRAME", help="Frame whose place is to be seen again.")],
+    frame: FrameId,
     autofocus: Annotated[bool, typer.Option("--autofocus", help="Focus first.")] = False,
     dwell_time_ns: Annotated[float | None, typer.Option(help="Dwell time.")] = None,
     frame_averages: Annotated[int | None, typer.Option(min=1, max=255, help="Frames to average.")] = None,
@@ -132,35 +131,50 @@ def request(
         raise typer.BadParameter(
             "; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())
         ) from error
+    whole = _whole("frame", frame)
     with daemon() as lab:
         _print(
-            lab.request_rescan(frame, parameters, labels=tuple(label or ()), requested_by="person"), as_json
+            lab.request_rescan(whole, parameters, labels=tuple(label or ()), requested_by="person"), as_json
         )
 
 
 @rescans.command("approve")
-def approve(act: ActId, as_json: Json = False) -> None:
+def approve(act: RescanId, as_json: Json = False) -> None:
     """Approve a requested rescan."""
+    whole = _whole("rescan", act)
     with daemon() as lab:
-        _print(lab.approve(act), as_json)
+        _print(lab.approve(whole), as_json)
 
 
 @rescans.command("deny")
 def deny(
-    act: ActId, reason: Annotated[str, typer.Option(help="Kept with it.")] = "", as_json: Json = False
+    act: RescanId, reason: Annotated[str, typer.Option(help="Kept with it.")] = "", as_json: Json = False
 ) -> None:
     """Deny a requested rescan."""
+    whole = _whole("rescan", act)
     with daemon() as lab:
-        _print(lab.deny(act, reason), as_json)
+        _print(lab.deny(whole, reason), as_json)
 
 
 @rescans.command("cancel")
 def cancel(
-    act: ActId, reason: Annotated[str, typer.Option(help="Kept with it.")] = "", as_json: Json = False
+    act: RescanId, reason: Annotated[str, typer.Option(help="Kept with it.")] = "", as_json: Json = False
 ) -> None:
     """Cancel a rescan that is not yet running."""
+    whole = _whole("rescan", act)
     with daemon() as lab:
-        _print(lab.cancel(act, reason), as_json)
+        _print(lab.cancel(whole, reason), as_json)
+
+
+def _whole(kind: Literal["frame", "rescan"], given: str) -> UUID:
+    """The id that begins so; a whole one is the daemon's to know, and needs no database here."""
+    from labsem.store.identify import identify
+
+    try:
+        return UUID(given)
+    except ValueError:
+        with database() as session:
+            return identify(session, kind, given)
 
 
 def _print(act: Act, as_json: bool) -> None:

@@ -115,6 +115,15 @@ def test_for_large_particles_the_first_look_is_enough() -> None:
     assert len(found.boxes) == len(once.boxes)
 
 
+def test_a_third_of_small_ones_is_enough_for_a_closer_look_where_the_lower_quartile_is_typical() -> None:
+    pixels = _squares(7, 700, 700, [*[60] * 20, *[8] * 10])
+    _, shapes = _look(pixels, typical_side_px=16)
+    assert shapes == [(352, 352)]
+    found, shapes = _look(pixels, typical_side_px=16, typical_quantile=0.25)
+    assert shapes[0] == (352, 352) and shapes[1][0] > 1300 and len(shapes) == 2
+    assert len(found.boxes) == ndimage.label(pixels > 100)[1]
+
+
 def test_a_closer_look_leaves_the_largest_to_the_first() -> None:
     pixels = _squares(6, 300, 300, [100, *[8] * 30])
     found, shapes = _look(pixels, typical_side_px=16, tile_px=256, tile_overlap_px=64)

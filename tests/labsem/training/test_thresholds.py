@@ -117,8 +117,23 @@ def test_an_error_of_d50_costs_only_where_there_are_particles_enough() -> None:
     few = score_overlaps([find_overlaps(np.where(labels > 40, 0, labels), np.where(labels > 40, 0, small))])
     assert len(many.log_d50_ratio) == 1 and many.log_d50_ratio[0] < 0
     assert len(few.log_d50_ratio) == 0
-    assert many.value < float(many.per_image.mean())
-    assert few.value == float(few.per_image.mean())
+    assert few.value == pytest.approx(float(few.per_image.mean()) - abs(few.log_size_ratio.mean()))
+    assert many.value < float(many.per_image.mean()) - abs(many.log_size_ratio.mean())
+
+
+def test_outlines_that_are_all_too_narrow_cost_more_than_ones_off_to_either_side() -> None:
+    y, x = np.mgrid[:64, :64]
+    distance = np.hypot(y - 32, x - 32)
+
+    def disc(radius: float) -> np.ndarray:
+        return (distance < radius).astype(np.int32)
+
+    biased = score_overlaps([find_overlaps(disc(20), disc(19)) for _ in range(2)])
+    either = score_overlaps([find_overlaps(disc(20), disc(radius)) for radius in (19, 21.05)])
+    assert biased.per_image.mean() == pytest.approx(either.per_image.mean(), abs=0.01)
+    assert biased.log_size_ratio == pytest.approx(np.log([0.95, 0.95]), abs=0.01)
+    assert abs(either.log_size_ratio.mean()) < 0.005
+    assert biased.value < either.value - 0.04
 
 
 @settings(deadline=None, max_examples=20)

@@ -80,12 +80,15 @@ def test_frames_and_rescans_are_listed_and_shown(demo, labsem):
     assert {frame["frame_id"] for frame in frames} == {frame["frame_id"] for frame in demo.report["frames"]}
     shown = labsem(*at, "frames", "show", frames[0]["frame_id"])
     assert shown.code == 0 and frames[0]["path"] in shown.stdout
+    assert labsem(*at, "frames", "show", frames[0]["frame_id"][:13]).stdout == shown.stdout
     rescans = labsem(*at, "rescans", "list", "--json").json
     assert [act["act_id"] for act in rescans] == [act["act_id"] for act in demo.report["rescans"]]
     assert labsem(*at, "rescans", "list", "--open", "--json").json == []
     act = labsem(*at, "rescans", "show", rescans[0]["act_id"], "--json").json
     assert act["outcome"] is not None and act["frame_after"] is not None
-    assert "resolved" in labsem(*at, "rescans", "show", act["act_id"]).stdout
+    assert "resolved" in labsem(*at, "rescans", "show", act["act_id"][:13]).stdout
+    ended = labsem(*at, "rescans", "cancel", "00000000")
+    assert ended.code == 1 and "no rescan has an id that begins with 00000000;" in ended.stderr
     assert labsem(*at, "frames", "rejected", "--json").json == []
     assert labsem(*at, "frames", "retry", "1").code == 1
     samples = labsem(*at, "samples", "--json").json
