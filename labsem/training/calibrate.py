@@ -27,7 +27,7 @@ from schemas.morphology import Regime
 SCORE_MIN = 0.2
 NMS_IOU = 0.6
 INPUTS = (
-    Input(long_side_max_px=1920, long_side_min_px=512, typical_side_px=64, typical_quantile=0.25),
+    Input(long_side_max_px=1920, long_side_min_px=512, typical_side_px=56, typical_quantile=0.25),
     Input(long_side_max_px=1920, long_side_min_px=512, typical_side_px=64),
     Input(long_side_max_px=1920, long_side_min_px=512),
 )
