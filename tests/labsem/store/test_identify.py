@@ -34,10 +34,10 @@ def test_an_id_is_found_by_how_it_begins(
             assert identify(session, "frame", each.hex[:13]) == each
             assert identify(session, "frame", str(each)[:14].upper()) == each
         assert identify(session, "frame", "f") == IDS[2]
-        with pytest.raises(RefusedError, match="several ids of frames begin with 00ab1234.*give more of it"):
+        with pytest.raises(RefusedError, match=r"several ids of frames begin with 00ab1234.*give more of it"):
             identify(session, "frame", "00ab1234")
         with pytest.raises(
-            NotFoundError, match="no frame has an id that begins with 01; .*labsem frames list"
+            NotFoundError, match=r"no frame has an id that begins with 01; .*labsem frames list"
         ):
             identify(session, "frame", "01")
         with pytest.raises(NotFoundError, match="no rescan has an id that begins with 00ab"):
