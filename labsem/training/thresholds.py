@@ -148,8 +148,8 @@ SPACE: dict[str, tuple[float, float, float]] = {
 """Lowest and highest value and step of each threshold.
 
 Where validation images are too few to tell, they do not decide. What is called certain must be a particle rather
-than none (``omega``): lower, an outline of half the ground is kept in frames that they do not show. And few of them show
-bare tape, of whose holes and bubbles ``ground_band`` clears a frame.
+than none (``omega``): lower, an outline of half the ground is kept in frames that they do not show. And few of them
+show bare tape, of whose holes and bubbles ``ground_band`` clears a frame.
 """
 
 
