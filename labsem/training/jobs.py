@@ -65,6 +65,8 @@ def run_job(job: TrainingJob, report: Callable[[Any, Any], None]) -> dict[str, A
     options: TrainingOptions = TrainingOptions.model_validate(job.options | _networks(job))
     if job.against is not None and options.regime is Regime.JOINT:
         raise WeightsError("a joint model is compared with none; give --against with --regime low or high")
+    if job.learning_curve and options.steps == 0:
+        raise ValueError("0 steps learn nothing, so there is no learning curve; give steps or minutes")
     datasets = load_datasets(options)
     require_validation(datasets, options.regime)
     validation = {options.regime: validation_images(datasets, options.regime)}

@@ -38,7 +38,9 @@ class TrainingOptions(BaseModel):
     output: Path
     regime: Regime = Regime.JOINT
     minutes: float | None = Field(default=None, gt=0)
-    steps: int | None = Field(default=None, gt=0)
+    steps: int | None = Field(
+        default=None, ge=0, description="instead of minutes; 0: only calibrate start_from anew"
+    )
     simulated: int = Field(default=0, ge=0, description="frames of the simulator to add")
     simulated_seed: int = 0
     data_weights: dict[str, float] = Field(
@@ -90,6 +92,10 @@ class TrainingOptions(BaseModel):
         if self.validate_every == 0 and (self.patience is not None or self.schedule == "plateau"):
             raise ValueError(
                 "early stopping and the plateau schedule need looks at validation images; set validate_every"
+            )
+        if self.steps == 0 and self.start_from is None and not self.resume:
+            raise ValueError(
+                "0 steps leave a network as it is and only calibrate it anew; give the weights as start_from"
             )
         if any(weight <= 0 for weight in self.data_weights.values()):
             raise ValueError("weights of data sets must be over 0; leave a folder out instead")

@@ -104,7 +104,7 @@ class Training:
     def fraction(self) -> float:
         """Share of the training that is done."""
         if self.options.steps is not None:
-            return min(1.0, self.step / self.options.steps)
+            return min(1.0, self.step / self.options.steps) if self.options.steps else 1.0
         minutes = self.options.minutes or 60.0
         return min(1.0, self.seconds / (60 * minutes))
 

@@ -89,7 +89,12 @@ def train(
         float | None, typer.Option(help="How long; default an hour.", rich_help_panel=_COURSE)
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="How many steps, instead of minutes.", rich_help_panel=_COURSE)
+        int | None,
+        typer.Option(
+            min=0,
+            help="How many steps, instead of minutes; 0: leave --start-from as it is, and calibrate it anew.",
+            rich_help_panel=_COURSE,
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint in --out.", rich_help_panel=_COURSE)

@@ -17,6 +17,7 @@ from labsem.training.jobs import TrainingJob, run_job
 from labsem.training.learning_curve import advise
 from labsem.training.material import SIMULATED_LICENCE, load_dataset, load_datasets
 from labsem.training.options import TrainingOptions
+from labsem.training.start import network_tensors
 from labsem.training.train import TrainingInterruptedError
 from schemas.morphology import Regime
 
@@ -134,12 +135,23 @@ def test_a_training_with_its_learning_curve_then_one_regime_against_it(folder, s
     assert len(tuned["choice"]) == 1 and "validation images low, fine-tuned for low" in tuned["choice"][0]
     assert {one.name for one in list_manifests(low / "ships")} >= {"joint"}
 
+    anew = {"steps": 0, "start_from": joint / "joint.safetensors", "threshold_trials": 3}
+    run_job(_job(folder, tmp_path / "anew", version="4", **anew), lambda *_: None)
+    (calibrated,) = list_manifests(tmp_path / "anew")
+    assert calibrated.version == "4" and calibrated.training["steps"] == 0
+    before, after = (network_tensors(at / "joint.safetensors") for at in (joint, tmp_path / "anew"))
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert "Data" in (tmp_path / "anew" / "report.html").read_text()
+
 
 def test_what_cannot_be_is_said_before_the_training(folder, tmp_path) -> None:
     with pytest.raises(WeightsError, match="--regime low or high"):
         run_job(_job(folder, tmp_path, against=tmp_path), lambda *_: None)
     with pytest.raises(ValueError, match="no data folder is called powders"):
         run_job(_job(folder, tmp_path, data_weights={"powders": 2.0}), lambda *_: None)
+    with pytest.raises(ValueError, match="no learning curve"):
+        nothing = {"learning_curve": True, "steps": 0, "start_from": tmp_path / "joint.safetensors"}
+        run_job(_job(folder, tmp_path, **nothing), lambda *_: None)
     with pytest.raises(ValueError, match="no validation image is left for the regime high"):
         run_job(_job(folder, tmp_path, regime="high"), lambda *_: None)
     assert not list(tmp_path.iterdir())

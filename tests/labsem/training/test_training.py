@@ -138,6 +138,20 @@ def test_weights_of_another_architecture_are_no_start(tmp_path, small, options) 
     assert torch.equal(other.roi_heads.box_head.fc6.weight, training.average["roi_heads.box_head.fc6.weight"])
 
 
+def test_no_steps_leave_the_weights_as_they_are(tmp_path, images, options) -> None:
+    start = Training(options(tmp_path / "start", seed=5))
+    start.save()
+    told: list[object] = []
+    given = options(tmp_path / "out", steps=0, start_from=start.checkpoint)
+    path = train(given, [images], lambda *each: told.append(each))
+    state = torch.load(path, weights_only=True)
+    assert (state["step"], state["start"], told) == (0, "checkpoint.pt", [])
+    assert all(torch.equal(state["average"][name], tensor) for name, tensor in start.average.items())
+    assert read_log(given.output / "losses.csv")[1] == []
+    with pytest.raises(ValidationError, match="start_from"):
+        options(tmp_path, steps=0)
+
+
 def test_the_uncertainty_head_is_given_with_the_options(tmp_path, small, options) -> None:
     head = UncertaintyHead(bins=4, xi=2.0, sigma=0.3, weights=(1, 1, 1, 2))
     four = small.model_copy(update={"confidence_bins": 4})
