@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve, gaussian_filter, gaussian_gradient_magnitude, median_filter
 
+from labsem.morphology.bands import bands
+
 BLUR_HALF_PX = 3.5
 """Edge blur at which the focus measure is 0.5: edges then rise from 10 to 90 % over 9 px."""
 
@@ -17,6 +19,9 @@ _KEPT_SHARE, _EDGE_SHARE = 0.15, 0.02
 _EDGE_OVER_NOISE = 6.0
 _EDGES_MIN = 50
 _DIRECTIONS = 4
+_EIGHTH = math.tan(math.pi / 8)
+_TRUNCATE = 3.0
+_REACH_PX = math.ceil(_TRUNCATE * _COARSE_PX)
 _ASTIGMATIC = 1.5
 _BINS_PX = (2, 4)
 _SHARP_PX, _SURELY_SHARP_PX = 1.5, 2.0
@@ -42,13 +47,12 @@ def focus_measure(pixels: NDArray[Any]) -> float | None:
     Sharp frames of SEMs lie at 0.75 to 0.95; under 0.5 the 10 to 90 % rise of an edge is longer than 9 px.
     None where the frame has no edge above its noise.
     """
-    image = pixels.astype(np.float32)
-    if min(image.shape) < 2 * _BLOCK_PX:
+    if min(pixels.shape) < 2 * _BLOCK_PX:
         return None
-    blur_px = _edge_blur_px(image, noise_level(pixels))
+    blur_px = _edge_blur_px(pixels, noise_level(pixels))
     for size_px in _BINS_PX if blur_px is None or blur_px > _SURELY_SHARP_PX else ():
-        rows, columns = (size // size_px for size in image.shape)
-        binned = _blocks(image, rows, columns, size_px)
+        rows, columns = (size // size_px for size in pixels.shape)
+        binned = _blocks(pixels, rows, columns, size_px)
         if min(binned.shape) < 2 * _BLOCK_PX:
             break
         reduced_px = _edge_blur_px(binned, noise_level(binned))
@@ -58,31 +62,51 @@ def focus_measure(pixels: NDArray[Any]) -> float | None:
     return None if blur_px is None else 1 / (1 + (blur_px / BLUR_HALF_PX) ** 2)
 
 
-def _edge_blur_px(image: Image, noise: float) -> float | None:
+def _edge_blur_px(image: NDArray[Any], noise: float) -> float | None:
     """Blur of the strongest edges; of those in the least sharp direction where the directions differ."""
-    margin = math.ceil(2 * _COARSE_PX)
-    inner = (slice(margin, -margin), slice(margin, -margin))
-    across, along = (
-        gaussian_filter(image, _COARSE_PX, order=order, mode="nearest", truncate=3.0)[inner]
-        for order in ((0, 1), (1, 0))
-    )
-    coarse = np.hypot(across, along)
-    fine = gaussian_gradient_magnitude(image, _FINE_PX, mode="nearest", truncate=3.0)[inner]
+    coarse, fine, direction = _gradients(image)
     floor = max(_EDGE_OVER_NOISE * _gradient_noise(noise, _COARSE_PX), 1e-3)
     kept = coarse >= max(float(np.quantile(coarse[::3, ::3], 1 - _KEPT_SHARE)), floor)
-    coarse, fine = coarse[kept], fine[kept]
+    coarse, fine, direction = coarse[kept], fine[kept], direction[kept]
     overall = _blur_of(fine, coarse, noise)
     if overall is None:
         return None
-    # Within half a turn: 0 is the direction across edges that run upwards.
-    turned = np.arctan2(along[kept], across[kept]) * (_DIRECTIONS / np.pi)
-    direction = np.rint(turned).astype(np.int8) % _DIRECTIONS
     each = [
         _blur_of(fine[of_it], coarse[of_it], noise) for of_it in (direction == k for k in range(_DIRECTIONS))
     ]
     found = [blur for blur in each if blur is not None]
     astigmatic = len(found) > 1 and max(found) > _ASTIGMATIC * max(min(found), _SHARP_PX)
     return max(found) if astigmatic else overall
+
+
+def _gradients(image: NDArray[Any]) -> tuple[Image, Image, NDArray[np.int8]]:
+    """Gradients at the coarse and the fine scale and the coarse one's direction, away from the frame's edge.
+
+    Directions are eighths of a turn, 0 across edges that run upwards; opposite ones are one.
+    """
+    margin = math.ceil(2 * _COARSE_PX)
+    inner = (slice(margin, -margin), slice(margin, -margin))
+    coarse, fine = np.empty(image.shape, np.float32), np.empty(image.shape, np.float32)
+    direction = np.empty(image.shape, np.int8)
+    for band in bands(image.shape[0], _REACH_PX):
+        part = image[band.padded].astype(np.float32)
+        across, along = (
+            gaussian_filter(part, _COARSE_PX, order=order, mode="nearest", truncate=_TRUNCATE)[band.inner]
+            for order in ((0, 1), (1, 0))
+        )
+        coarse[band.rows] = np.hypot(across, along)
+        fine[band.rows] = gaussian_gradient_magnitude(part, _FINE_PX, mode="nearest", truncate=_TRUNCATE)[
+            band.inner
+        ]
+        direction[band.rows] = _direction(across, along)
+    return coarse[inner], fine[inner], direction[inner]
+
+
+def _direction(across: Image, along: Image) -> NDArray[np.int8]:
+    slant = np.where((across > 0) == (along > 0), np.int8(1), np.int8(3))
+    slant[np.abs(along) <= _EIGHTH * np.abs(across)] = 0
+    slant[np.abs(across) < _EIGHTH * np.abs(along)] = 2
+    return slant
 
 
 def _blur_of(fine: Image, coarse: Image, noise: float) -> float | None:
@@ -119,15 +143,21 @@ def noise_level(pixels: NDArray[Any]) -> float:
     Immerkaer's operator (Comput. Vis. Image Underst. 1996), which constant slopes do not excite, over blocks of
     32 px; the 20th percentile of the blocks that are not clipped to black or white, so that texture does not count.
     """
-    image = pixels.astype(np.float32)
-    response = np.abs(convolve(image, _LAPLACIAN, mode="nearest"))
-    rows, columns = (size // _BLOCK_PX for size in image.shape)
+    rows, columns = (size // _BLOCK_PX for size in pixels.shape)
     if rows == 0 or columns == 0:
         return 0.0
     top = _top(pixels)
-    clipped = (pixels <= 0) | (pixels >= top)
-    levels = _blocks(response, rows, columns) * math.sqrt(math.pi / 2) / 6
-    open_ = _blocks(clipped.astype(np.float32), rows, columns) < 0.02
+    responses, clipped = [], []
+    for band in bands(pixels.shape[0], 1):
+        response = np.abs(
+            convolve(pixels[band.padded].astype(np.float32), _LAPLACIAN, mode="nearest")[band.inner]
+        )
+        own = pixels[band.rows]
+        blocks = own.shape[0] // _BLOCK_PX
+        responses.append(_blocks(response, blocks, columns))
+        clipped.append(_blocks(((own <= 0) | (own >= top)).astype(np.float32), blocks, columns))
+    levels = np.concatenate(responses) * math.sqrt(math.pi / 2) / 6
+    open_ = np.concatenate(clipped) < 0.02
     chosen = levels[open_] if open_.any() else levels
     return float(np.percentile(chosen, 20))
 
@@ -144,13 +174,11 @@ def charging(pixels: NDArray[Any]) -> float:
     95th percentile of what the rows' medians differ from their neighbourhood of 31 rows, less three times the same of
     the columns (which no scan order streaks), over the contrast.
     """
-    small = pixels[:, ::2].astype(np.float32)
-    low, high = np.percentile(small[::2], (2, 98))
+    low, high = np.percentile(pixels[::2, ::2], (2, 98))
     if high <= low:
         return 0.0
-    across = _streaks(np.median(small, axis=1)) - 3 * _streaks(
-        np.median(pixels[::2], axis=0).astype(np.float32)
-    )
+    rows, columns = np.median(pixels[:, ::2], axis=1), np.median(pixels[::2], axis=0)
+    across = _streaks(rows.astype(np.float32)) - 3 * _streaks(columns.astype(np.float32))
     return max(0.0, across / float(high - low))
 
 
@@ -175,7 +203,7 @@ def _edge_energy(gradients: Image, noise: float, scale: float) -> float:
     return max(energy - 2 * _gradient_noise(noise, scale) ** 2, 1e-12)
 
 
-def _blocks(image: Image, rows: int, columns: int, size_px: int = _BLOCK_PX) -> Image:
+def _blocks(image: NDArray[Any], rows: int, columns: int, size_px: int = _BLOCK_PX) -> Image:
     cut = image[: rows * size_px, : columns * size_px]
-    means: Image = cut.reshape(rows, size_px, columns, size_px).mean(axis=(1, 3))
+    means: Image = cut.reshape(rows, size_px, columns, size_px).mean(axis=(1, 3), dtype=np.float32)
     return means

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from functools import cache
+
 ALLOCATOR_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "17179869184",
     "MALLOC_TOP_PAD_": "268435456",
 }
 """Must be in a process's environment before it starts; other systems' allocators ignore it."""
+
+
+def release_free_memory() -> None:
+    """Give memory that is free, but lies scattered in the heap, back to the system; glibc alone has it to give.
+
+    Under the settings above nothing else does. How the many tensors of a large frame happen to lie decides whether
+    their holes are used again: with all that follows, 7680x4800 took 2.0 GiB in most runs and 3.1 in one of ten.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> ctypes._NamedFuncPointer | None:
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

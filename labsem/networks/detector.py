@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import nms
 
+from labsem.networks.allocator import release_free_memory
 from labsem.networks.combination import Cell, resample_masks
 from labsem.networks.evidence import EvidenceHead, gather_evidence
 from labsem.networks.losses import expected_confidence
@@ -31,6 +32,9 @@ TILED_FROM = 1.25
 
 SURE = 0.5
 """Objectness of the detections whose sizes tell a frame's typical one."""
+
+MANY_VIEWS = 4
+"""A frame of more tiles is so large that memory matters more than the time to ask for it again."""
 
 CLOSER_BY = 1.2
 """A second look enlarges at least so much more than the first."""
@@ -169,9 +173,12 @@ class Detector:
         # What the closer look shows too large, and no tile can hold whole, comes from the first one.
         limit_px = scale.tile_overlap_px / closer
         parts = [first.take(first.longest_px > limit_px / 2)]
-        for view in _closer_views(height, width, closer, scale):
+        views = _closer_views(height, width, closer, scale)
+        for view in views:
             found = self._look(grey, view, ask)
             parts.append(found.take(view.answers_for(found.boxes) & (found.longest_px <= limit_px)))
+        if len(views) > MANY_VIEWS:
+            release_free_memory()
         return self._trusted(merge(parts, nms_iou))
 
     def at_boxes(

@@ -72,11 +72,15 @@ def test_scale_bar_has_its_length(tmp_path, segmentation):
     assert longest == pytest.approx(100, abs=2)
 
 
-def test_frames_of_any_size_and_depth_are_drawn(tmp_path):
-    empty = Segmentation(20, 30, np.empty((0, 4), np.int32), (), np.empty(0), np.empty(0), np.empty(0))
+@pytest.mark.parametrize("width", [29, 30, 113])
+def test_frames_of_any_size_and_depth_are_drawn(tmp_path, width):
+    empty = Segmentation(20, width, np.empty((0, 4), np.int32), (), np.empty(0), np.empty(0), np.empty(0))
     path = tmp_path / "o.png"
-    draw_overlay(np.arange(600, dtype=np.uint16).reshape(20, 30) * 60, empty, 5.0, path)
-    assert imagecodecs.png_decode(path.read_bytes()).shape[1] == 30
+    deep = np.arange(20 * width, dtype=np.uint16).reshape(20, width) * 25
+    draw_overlay(deep, empty, 5.0, path)
+    picture = imagecodecs.png_decode(path.read_bytes())
+    assert picture.shape[1] == width
+    np.testing.assert_array_equal(picture[:20], np.repeat(stretch(deep)[..., None], 3, axis=2))
 
 
 @given(longest=st.floats(1e-6, 1e6))
