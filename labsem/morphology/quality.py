@@ -19,7 +19,8 @@ _KEPT_SHARE, _EDGE_SHARE = 0.15, 0.02
 _EDGE_OVER_NOISE = 6.0
 _EDGES_MIN = 50
 _DIRECTIONS = 4
-_EIGHTH = math.tan(math.pi / 8)
+_WITHIN = math.tan(math.pi / (2 * _DIRECTIONS))
+"""Slope up to which a gradient belongs to the direction along an axis."""
 _TRUNCATE = 3.0
 _REACH_PX = math.ceil(_TRUNCATE * _COARSE_PX)
 _ASTIGMATIC = 1.5
@@ -104,8 +105,8 @@ def _gradients(image: NDArray[Any]) -> tuple[Image, Image, NDArray[np.int8]]:
 
 def _direction(across: Image, along: Image) -> NDArray[np.int8]:
     slant = np.where((across > 0) == (along > 0), np.int8(1), np.int8(3))
-    slant[np.abs(along) <= _EIGHTH * np.abs(across)] = 0
-    slant[np.abs(across) < _EIGHTH * np.abs(along)] = 2
+    slant[np.abs(along) <= _WITHIN * np.abs(across)] = 0
+    slant[np.abs(across) < _WITHIN * np.abs(along)] = 2
     return slant
 
 
